@@ -1,0 +1,267 @@
+package access
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/fleetpass/fleetpass/core"
+	"github.com/fleetpass/fleetpass/core/audit"
+	"github.com/fleetpass/fleetpass/core/directory"
+	"github.com/fleetpass/fleetpass/core/policy"
+	"github.com/fleetpass/fleetpass/core/store"
+)
+
+// Delete takes a rule away, if the actor holds delete on access rules in its scope and every permission of its role: who
+// could not give a rule cannot take it from someone higher up. An absent rule is core.NotFound; the last administrator's
+// is ErrLastAdministrator.
+func (s *Service) Delete(ctx context.Context, actor core.Actor, id core.RuleID) error {
+	return s.remove(ctx, actor, id, func(v *view, r core.Rule) error {
+		who := []standing{{subject: actor.Subject, scope: r.Scope, id: actor.UserID}}
+		if err := v.gather(ctx, who); err != nil {
+			return err
+		}
+		if err := v.guard(&who[0], r, policy.Delete); err != nil {
+			return err
+		}
+		return v.keepAdministrator(ctx, r)
+	}, "")
+}
+
+// Expire takes a rule away that has expired. It is maintenance's: it happens at least once, so a rule that is gone, or
+// that has not expired yet by this clock, is left alone without an error.
+func (s *Service) Expire(ctx context.Context, t core.TenantID, id core.RuleID) error {
+	errLeave := errors.New("nothing to do")
+	err := s.remove(ctx, core.SystemActor(t), id, func(v *view, r core.Rule) error {
+		if r.Live(v.now) {
+			return errLeave
+		}
+		return nil
+	}, "expired")
+	if errors.Is(err, errLeave) || errors.Is(err, core.NotFound) {
+		return nil
+	}
+	return err
+}
+
+// remove deletes one rule if check agrees.
+func (s *Service) remove(ctx context.Context, actor core.Actor, id core.RuleID, check func(*view, core.Rule) error, reason string) error {
+	return store.Retry(ctx, func() error {
+		v := s.newView(actor.Tenant)
+		if err := v.read(ctx, store.Rule(v.tenant, id)); err != nil {
+			return err
+		}
+		rec, err := rules.Decode(v.items[store.Rule(v.tenant, id)])
+		if err != nil {
+			return err
+		}
+		if !rec.Exists() {
+			return fmt.Errorf("rule %d: %w", id, core.NotFound)
+		}
+		if err := check(v, rec.Value); err != nil {
+			return err
+		}
+		return v.delete(ctx, actor, reason, rec.Value)
+	})
+}
+
+// delete takes rules away in one commit.
+func (v *view) delete(ctx context.Context, actor core.Actor, reason string, gone ...core.Rule) error {
+	var keys []store.Key
+	for _, r := range gone {
+		keys = append(keys, store.Rule(v.tenant, r.ID), store.ClusterRule(v.tenant, r.Scope, r.ID),
+			store.Grants(v.tenant, r.Subject, store.GrantsAt(r.Scope)))
+	}
+	if err := v.read(ctx, keys...); err != nil {
+		return err
+	}
+	w := v.change(actor)
+	for _, r := range gone {
+		if err := w.remove(r, reason); err != nil {
+			return err
+		}
+	}
+	if len(w.gone) == 0 {
+		return nil
+	}
+	return w.commit(ctx, v.s.DB)
+}
+
+// remove adds a rule's removal to the commit. One that is gone already is skipped.
+func (w *change) remove(r core.Rule, reason string) error {
+	rule := w.v.items[store.Rule(w.v.tenant, r.ID)]
+	index := w.v.items[store.ClusterRule(w.v.tenant, r.Scope, r.ID)]
+	if rule.Version == 0 && index.Version == 0 {
+		return nil
+	}
+	k, grants, err := w.grantsOf(r)
+	if err != nil {
+		return err
+	}
+	kept := make([]policy.Grant, 0, len(grants))
+	for _, g := range grants {
+		if g.Rule != r.ID {
+			kept = append(kept, g)
+		}
+	}
+	w.grants[k] = kept
+	w.gone = append(w.gone, r)
+	w.ops = append(w.ops, store.Delete(rule.Key, rule.Version), store.Delete(index.Key, index.Version))
+	return w.record(audit.Delete, r, cmp.Or(reason, r.Reason))
+}
+
+// removeBatch is how many rules one commit can always take away: four operations each, besides the tenant and the event.
+const removeBatch = (store.MaxOps - 2) / 4
+
+// DeleteAllAt takes away every rule at exactly that scope: what the sweep of a deleted scope calls, with itself as the
+// actor. It asks no guard, and returns how many rules it took. It takes several commits if it must, and can be called
+// again until it takes none.
+func (s *Service) DeleteAllAt(ctx context.Context, actor core.Actor, scope core.ScopeID) (int, error) {
+	t := actor.Tenant
+	if scope == core.AccountScope(t) {
+		return 0, fmt.Errorf("access: the account is never swept: %w", core.Unsupported)
+	}
+	return s.sweep(ctx, actor, "the scope was deleted", func(_ *view, limit int) ([]core.Rule, error) {
+		r := store.ScopeRules(t, scope)
+		r.Limit = limit
+		var found []core.Rule
+		for rec, err := range rules.List(ctx, s.DB, r) {
+			if err != nil {
+				return nil, err
+			}
+			found = append(found, rec.Value)
+		}
+		return found, nil
+	})
+}
+
+// DeleteAllOf takes away every rule of a subject that was, or is about to be, deleted, so that a later one of the same
+// name begins with nothing. It asks no guard, and refuses to leave the account without an administrator.
+func (s *Service) DeleteAllOf(ctx context.Context, actor core.Actor, who core.Subject) (int, error) {
+	who, err := canonical(who)
+	if err != nil {
+		return 0, err
+	}
+	return s.sweep(ctx, actor, "the subject was deleted", func(v *view, limit int) ([]core.Rule, error) {
+		if err := v.keepsWithout(ctx, who); err != nil {
+			return nil, err
+		}
+		return s.rulesOf(ctx, actor.Tenant, who, limit)
+	})
+}
+
+func (s *Service) sweep(ctx context.Context, actor core.Actor, reason string, next func(v *view, limit int) ([]core.Rule, error)) (int, error) {
+	taken := 0
+	for {
+		var n int
+		err := store.Retry(ctx, func() error {
+			v := s.newView(actor.Tenant)
+			if err := v.read(ctx); err != nil { // before the list, so that the commit sees what changed since
+				return err
+			}
+			found, err := next(v, removeBatch)
+			if err != nil {
+				return err
+			}
+			if n = len(found); n == 0 {
+				return nil
+			}
+			return v.delete(ctx, actor, reason, found...)
+		})
+		if err != nil {
+			return taken, err
+		}
+		if taken += n; n == 0 {
+			return taken, nil
+		}
+	}
+}
+
+// KeepsAdministrator is nil if the account would still have an administrator without that person: ErrLastAdministrator
+// otherwise. Ask it before a person is disabled or deleted.
+func (s *Service) KeepsAdministrator(ctx context.Context, t core.TenantID, without core.Subject) error {
+	return s.snapshot(ctx, t, func(v *view) error {
+		if err := v.read(ctx); err != nil {
+			return err
+		}
+		return v.keepsWithout(ctx, without)
+	})
+}
+
+// keepsWithout is KeepsAdministrator within a view whose tenant was read before.
+func (v *view) keepsWithout(ctx context.Context, without core.Subject) error {
+	all, err := v.administrators(ctx)
+	if err != nil {
+		return err
+	}
+	is, others := false, false
+	for _, r := range all {
+		is = is || r.Subject == without
+		others = others || r.Subject != without
+	}
+	if is && !others {
+		return ErrLastAdministrator
+	}
+	return nil
+}
+
+// keepAdministrator refuses to take away the last administrator's rule. Between this and the commit nothing can change
+// unseen, since the commit expects the tenant to be as it was read before.
+func (v *view) keepAdministrator(ctx context.Context, r core.Rule) error {
+	if !administers(v.tenant, r) {
+		return nil
+	}
+	all, err := v.administrators(ctx)
+	if err != nil {
+		return err
+	}
+	is := false
+	for _, o := range all {
+		if o.ID != r.ID {
+			return nil
+		}
+		is = true
+	}
+	if is {
+		return ErrLastAdministrator
+	}
+	return nil // it was given to someone who cannot sign in, and kept nothing
+}
+
+// administers says whether a rule is one that keeps an account from locking itself out: given to a person by name, since
+// what is in a group is not known here, and without an end.
+func administers(t core.TenantID, r core.Rule) bool {
+	return r.Role == policy.SystemAdministrator && r.Scope == core.AccountScope(t) && r.Subject.Kind == core.User && r.ExpiresAt.IsZero()
+}
+
+// administrators lists those rules of people who exist and are not disabled. The view's tenant must have been read before.
+func (v *view) administrators(ctx context.Context) ([]core.Rule, error) {
+	var all []core.Rule
+	var keys []store.Key
+	for rec, err := range rules.List(ctx, v.s.DB, store.ScopeRules(v.tenant, core.AccountScope(v.tenant))) {
+		if err != nil {
+			return nil, err
+		}
+		if administers(v.tenant, rec.Value) {
+			all = append(all, rec.Value)
+			k, _ := recordOf(v.tenant, rec.Value.Subject)
+			keys = append(keys, k)
+		}
+	}
+	if err := v.read(ctx, keys...); err != nil {
+		return nil, err
+	}
+	able := all[:0]
+	for _, r := range all {
+		k, _ := recordOf(v.tenant, r.Subject)
+		u, err := directory.Users.Decode(v.items[k])
+		if err != nil {
+			return nil, err
+		}
+		if u.Exists() && !u.Value.Disabled {
+			able = append(able, r)
+		}
+	}
+	return able, nil
+}
