@@ -1,0 +1,74 @@
+package oauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/fleetpass/fleetpass/core"
+	"github.com/fleetpass/fleetpass/core/org"
+	"github.com/fleetpass/fleetpass/core/session"
+	"github.com/fleetpass/fleetpass/core/store"
+)
+
+// Finished is a sign-in that succeeded.
+type Finished struct {
+	Cookie   string // of the new session
+	Location string // where the browser takes the answer; empty: the sign-in was for no client
+}
+
+// Finish ends a sign-in that somebody completed: it opens a session with a new id, issues the code for the authorization
+// request that the sign-in was for, which it judges again as it is now, and consumes the sign-in, all in one commit. One
+// that was finished before is core.NotFound. The zero record stands for a proof that no sign-in led to: a welcome link.
+func (s *Server) Finish(ctx context.Context, actor core.Actor, login store.Record[session.Login], p session.Proof) (Finished, error) {
+	t := actor.Tenant
+	actor.Subject, actor.UserID = core.UserSubject(p.User.Email), p.User.ID
+	var r Request
+	var tenant org.Tenant
+	if login.Value.Query != "" {
+		var err error
+		if r, err = s.Authorize(ctx, t, login.Value.Query); err != nil {
+			return Finished{}, err
+		}
+		tenant = r.tenant
+	} else {
+		items, err := s.DB.Get(ctx, store.Meta(t))
+		if err != nil {
+			return Finished{}, err
+		}
+		meta, err := org.Decode(items[0])
+		if err != nil {
+			return Finished{}, err
+		}
+		tenant = meta.Value
+	}
+	cookie, sess, ops, err := s.Sessions.Open(tenant, actor, p)
+	if err != nil {
+		return Finished{}, err
+	}
+	if login.Exists() {
+		ops = append(ops, store.Delete(login.Key, login.Version))
+	}
+	out := Finished{Cookie: cookie}
+	switch {
+	case login.Value.Query == "":
+	case r.hinted != "" && r.hinted != p.User.ID:
+		// The client asked for one person, and another signed in: it gets no answer about that other one.
+		refusal := s.Refusal(r, refuse(LoginRequired, "somebody else signed in than id_token_hint names"))
+		var e *Error
+		if errors.As(refusal, &e) {
+			out.Location = e.Redirect
+		}
+	default:
+		location, op, err := s.Issue(r, sess)
+		if err != nil {
+			return Finished{}, err
+		}
+		out.Location, ops = location, append(ops, op)
+	}
+	err = s.DB.Commit(ctx, ops...)
+	if errors.Is(err, core.Conflict) {
+		return Finished{}, fmt.Errorf("this sign-in is over: %w", core.NotFound)
+	}
+	return out, err
+}
