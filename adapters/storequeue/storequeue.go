@@ -1,0 +1,218 @@
+// Package storequeue is sync.Queue over any store.DB, with workers in this process. It serves the laptop, where no queue
+// product is to be had; in the cloud the platform's own queue calls the sync function.
+package storequeue
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	gosync "sync"
+	"time"
+
+	"github.com/fleetpass/fleetpass/core"
+	"github.com/fleetpass/fleetpass/core/store"
+	"github.com/fleetpass/fleetpass/core/sync"
+)
+
+// Queue is a sync.Queue whose messages are items of the store, so that they outlive the process. Messages for one cluster
+// and one time become one: a message is only a hint. A worker removes a message only if nobody sent it anew while it was
+// handled.
+//
+// A message that fails waits and is counted on, whatever is sent meanwhile: else a timer that sends for the cluster again
+// and again would keep it from the dead letters for ever, and every change from its pause.
+type Queue struct {
+	DB  store.DB
+	Now func() time.Time
+
+	wake chan struct{}
+}
+
+// New makes the queue over a store.
+func New(db store.DB, now func() time.Time) *Queue {
+	return &Queue{DB: db, Now: now, wake: make(chan struct{}, 1)}
+}
+
+// queued is a message as it waits.
+type queued struct {
+	Message  sync.Message `json:"message"`
+	Due      time.Time    `json:"due"`
+	Attempts int          `json:"attempts,omitempty"`
+	Error    string       `json:"error,omitempty"` // of the last attempt
+}
+
+const (
+	// maxAttempts is after how many failures a message goes to the dead letters; with the pauses below that is half an hour.
+	maxAttempts = 40
+
+	// maxRunning is how many messages are handled side by side; the others wait for one of them to end.
+	maxRunning = 64
+
+	maxError = 1 << 10 // bytes of an error that are kept
+)
+
+func backoff(attempt int) time.Duration {
+	return min(time.Second<<min(attempt-1, 10), time.Minute)
+}
+
+var messages store.Table[queued]
+
+// id names a message: one for each cluster that is to be looked at now, one for each later time.
+func id(m sync.Message) string {
+	cluster := string(m.Tenant) + "/" + string(m.Cluster)
+	if m.NotBefore.IsZero() {
+		return cluster
+	}
+	return cluster + "/" + m.NotBefore.UTC().Format(time.RFC3339Nano)
+}
+
+// Send implements sync.Queue.
+func (q *Queue) Send(ctx context.Context, all ...sync.Message) error {
+	for _, m := range all {
+		err := store.Retry(ctx, func() error { return q.put(ctx, m) })
+		if err != nil {
+			return fmt.Errorf("queue: %s: %w", id(m), err)
+		}
+	}
+	select {
+	case q.wake <- struct{}{}:
+	default: // a wake-up is waiting already
+	}
+	return nil
+}
+
+func (q *Queue) put(ctx context.Context, m sync.Message) error {
+	key := store.Queued(id(m), false)
+	items, err := q.DB.Get(ctx, key)
+	if err != nil {
+		return err
+	}
+	waiting, err := messages.Decode(items[0])
+	if err != nil {
+		return err
+	}
+	next := waiting.Value
+	if waiting.Exists() {
+		m = m.And(next.Message)
+	}
+	next.Message = m
+	if next.Attempts == 0 { // else it is pausing, a minute at most
+		next.Due = m.NotBefore
+		if next.Due.IsZero() {
+			next.Due = q.Now()
+		}
+	}
+	op, err := messages.Put(key, waiting.Version, next)
+	if err != nil {
+		return err
+	}
+	return q.DB.Commit(ctx, op)
+}
+
+// Work hands due messages to handle, each in a goroutine of its own, at most maxRunning side by side, until ctx ends. A
+// message that fails comes again with growing pauses and goes to the dead letters in the end; one that hangs holds up no
+// other. Work returns when those under way have ended.
+func (q *Queue) Work(ctx context.Context, handle func(context.Context, sync.Message) error) error {
+	busy := map[string]bool{}
+	done := make(chan string)
+	var running gosync.WaitGroup
+	defer running.Wait()
+	for {
+		next := q.Now().Add(time.Minute)
+		for rec, err := range messages.List(ctx, q.DB, store.QueuedAll(false)) {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			if err != nil {
+				slog.ErrorContext(ctx, "the queue cannot be read", "error", err)
+				next = q.Now().Add(time.Second)
+				break
+			}
+			if busy[id(rec.Value.Message)] {
+				continue
+			}
+			if rec.Value.Due.After(q.Now()) {
+				next = earlier(next, rec.Value.Due)
+				continue
+			}
+			if len(busy) == maxRunning {
+				break // looked at again when one of them is done
+			}
+			busy[id(rec.Value.Message)] = true
+			running.Go(func() {
+				q.attempt(ctx, rec, handle)
+				select {
+				case done <- id(rec.Value.Message):
+				case <-ctx.Done():
+				}
+			})
+		}
+		timer := time.NewTimer(max(0, next.Sub(q.Now())))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		case cluster := <-done:
+			delete(busy, cluster)
+		case <-q.wake:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// attempt handles one message once and writes down what came of it.
+func (q *Queue) attempt(ctx context.Context, rec store.Record[queued], handle func(context.Context, sync.Message) error) {
+	failed := handle(ctx, rec.Value.Message)
+	if failed != nil && ctx.Err() != nil {
+		return // shutting down, so the failure says nothing: the message stays as it was
+	}
+	ctx = context.WithoutCancel(ctx)
+	if err := store.Retry(ctx, func() error { return q.settle(ctx, rec, failed) }); err != nil {
+		slog.ErrorContext(ctx, "the queue cannot be written", "message", id(rec.Value.Message), "error", err)
+	}
+}
+
+// settle writes down what came of handling rec. If it was sent anew meanwhile, a success leaves it to be handled once more,
+// from the beginning; a failure is counted all the same.
+func (q *Queue) settle(ctx context.Context, rec store.Record[queued], failed error) error {
+	items, err := q.DB.Get(ctx, rec.Key)
+	if err != nil {
+		return err
+	}
+	now, err := messages.Decode(items[0])
+	if err != nil || !now.Exists() {
+		return err
+	}
+	m := now.Value
+	switch {
+	case failed == nil && now.Version == rec.Version:
+		return q.DB.Commit(ctx, store.Delete(rec.Key, rec.Version))
+	case failed == nil:
+		m.Attempts, m.Error, m.Due = 0, "", q.Now()
+	default:
+		m.Attempts++
+		m.Error = failed.Error()
+		m.Error = strings.ToValidUTF8(m.Error[:min(len(m.Error), maxError)], "?")
+		m.Due = q.Now().Add(backoff(m.Attempts))
+	}
+	if m.Attempts < maxAttempts {
+		op, err := messages.Put(rec.Key, now.Version, m)
+		if err != nil {
+			return err
+		}
+		return q.DB.Commit(ctx, op)
+	}
+	dead, err := messages.Put(store.Queued(id(m.Message)+"/"+core.NewID(), true), 0, m)
+	if err != nil {
+		return err
+	}
+	return q.DB.Commit(ctx, store.Delete(rec.Key, now.Version), dead)
+}

@@ -1,0 +1,391 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/fleetpass/fleetpass/core"
+	"github.com/fleetpass/fleetpass/core/kube"
+	"github.com/fleetpass/fleetpass/core/org"
+	"github.com/fleetpass/fleetpass/core/store"
+)
+
+// Reconcile brings one cluster to what the store says, whatever the message's reason. It returns nil when that is done,
+// or when trying again would not help, which the cluster's Status then says and the log complains of; any other error
+// asks for the message to be delivered again.
+//
+// Runs may be killed or frozen anywhere and thaw after others have passed. What keeps that harmless:
+//
+//   - A binding is created only after its name was noted with a claim, in a commit that fails unless the run still holds
+//     its lease. A later run finds the claim and, if the binding is no longer wanted, makes it empty itself.
+//   - A binding is changed only if uid and resourceVersion are still those that this run read, and no later (epoch,
+//     revision) stands on it.
+//   - What a run is about to change is noted too. A later run rewrites those objects even if their content is right, so
+//     that a write still on its way comes to a conflict.
+//
+// Nothing holds back a removal: not a tenant that changes all the time, since each removal is confirmed by itself; not a
+// subject that the cluster refuses in the same binding; not an object that was tampered with elsewhere.
+func (s *Service) Reconcile(ctx context.Context, m Message) error {
+	if done, err := s.reached(ctx, m); err != nil || done {
+		return err
+	}
+	sit, err := s.where(ctx, m.Tenant, m.Cluster)
+	if errors.Is(err, core.NotFound) {
+		s.log().InfoContext(ctx, "sync: nothing to do", "tenant", m.Tenant, "cluster", m.Cluster, "error", err)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if sit.cluster.Reach.Mode != org.Issuer {
+		return nil // its agent pulls
+	}
+	cluster, err := s.Dial(s.target(m.Tenant, sit.cluster))
+	if err != nil {
+		return err
+	}
+	r := &run{Service: s, message: m, cluster: cluster, holder: core.NewID()}
+	if err := r.begin(ctx); err != nil {
+		return err
+	}
+	for range maxRounds {
+		err = r.round(ctx)
+		if !r.again(ctx, err) {
+			break
+		}
+	}
+	return r.end(ctx, err)
+}
+
+// reached says that nothing is left of a message: the cluster came to its revision by an earlier one, and nothing went
+// wrong then or is under way.
+func (s *Service) reached(ctx context.Context, m Message) (bool, error) {
+	if m.Full || m.Revision == 0 || !m.NotBefore.IsZero() {
+		return false, nil
+	}
+	rec, err := s.record(ctx, m.Tenant, m.Cluster)
+	v := rec.Value
+	return err == nil && v.Reached >= m.Revision && v.LastError == "" && len(v.InFlight) == 0 && !v.AllInFlight, err
+}
+
+// run is one run over one cluster.
+type run struct {
+	*Service
+	message Message
+	cluster Cluster
+	holder  string
+	began   record // as it was when the lease was taken
+
+	// Of the last round:
+	revision core.Revision
+	counts   Counts
+	alarms   []string
+	problems []string
+	failed   []failure
+	boot     string
+	leaving  bool
+	wroteNow int
+
+	wrote int // of all rounds
+
+	mu          sync.Mutex
+	inFlight    map[kube.Ref]bool // about to be written, or written without hearing the outcome
+	allInFlight bool              // they are too many to name
+	deaf        int               // requests without an answer
+}
+
+type failure struct {
+	what string // the change, or the object
+	err  error
+}
+
+var errBusy = fmt.Errorf("another run is at work on the cluster: %w", core.Conflict)
+
+// begin takes the lease.
+func (r *run) begin(ctx context.Context) error {
+	busy := false
+	err := store.Retry(ctx, func() error {
+		rec, err := r.record(ctx, r.message.Tenant, r.message.Cluster)
+		if err != nil {
+			return err
+		}
+		now := r.Now()
+		if l := rec.Value.Lease; l != nil && now.Before(l.Until) {
+			busy = true
+			return nil
+		}
+		rec.Value.Lease = &lease{r.holder, now.Add(or(r.LeaseFor, defaultLease))}
+		rec.Value.TriedAt = now
+		op, err := records.Put(rec.Key, rec.Version, rec.Value)
+		if err != nil {
+			return err
+		}
+		r.began = rec.Value
+		return r.DB.Commit(ctx, op)
+	})
+	if err == nil && busy {
+		return errBusy
+	}
+	r.inFlight, r.allInFlight = map[kube.Ref]bool{}, r.began.AllInFlight
+	for _, name := range r.began.InFlight {
+		if ref, ok := kube.ParseRef(name); ok {
+			r.inFlight[ref] = true
+		}
+	}
+	return err
+}
+
+// note changes the cluster's record, together with more operations, if the run still has the lease, and renews that.
+func (r *run) note(ctx context.Context, change func(*record), more ...store.Op) error {
+	return store.Retry(ctx, func() error {
+		rec, err := r.record(ctx, r.message.Tenant, r.message.Cluster)
+		if err != nil {
+			return err
+		}
+		now := r.Now()
+		if l := rec.Value.Lease; l == nil || l.Holder != r.holder || !now.Before(l.Until) {
+			return errLost
+		}
+		rec.Value.Lease.Until = now.Add(or(r.LeaseFor, defaultLease))
+		change(&rec.Value)
+		op, err := records.Put(rec.Key, rec.Version, rec.Value)
+		if err != nil {
+			return err
+		}
+		return r.DB.Commit(ctx, append([]store.Op{op}, more...)...)
+	})
+}
+
+// errLost says that the lease ran out. It is no core.Conflict, which store.Retry would try again.
+var errLost = fmt.Errorf("the lease on the cluster ran out: %w", core.Unavailable)
+
+// errMoved says that the tenant changed while it was read.
+var errMoved = fmt.Errorf("the tenant changed meanwhile: %w", core.Conflict)
+
+// round reads the store and the cluster, and makes the difference go away as far as it can.
+func (r *run) round(ctx context.Context) error {
+	r.failed, r.alarms, r.problems, r.counts, r.wroteNow = nil, nil, nil, Counts{}, 0
+	sit, err := r.load(ctx, r.message.Tenant, r.message.Cluster)
+	if err != nil {
+		return err
+	}
+	r.revision, r.leaving = sit.world.Stamp.Revision, sit.leaving
+	known, err := r.known(ctx)
+	if err != nil {
+		return err
+	}
+	have, err := r.cluster.Current(ctx, known.standing()...)
+	if err != nil {
+		return fmt.Errorf("reading the cluster: %w", err)
+	}
+	newest, err := r.Service.revision(ctx, r.message.Tenant)
+	if err != nil {
+		return err
+	}
+	desired := kube.Want(sit.world)
+	plan := kube.Diff(desired, have, known.values(), r.options(have, newest))
+	unexplained, err := r.unexplained(ctx, sit, plan.Removals)
+	if err != nil {
+		return err
+	}
+	moved := sit.moved
+	if len(unexplained) > 0 && !moved { // what nothing explains may have been granted since
+		if newest, err = r.Service.revision(ctx, r.message.Tenant); err != nil {
+			return err
+		}
+		moved = newest != r.revision
+	}
+	if moved {
+		plan = plan.Hold(unexplained, 0).Revoking()
+	} else {
+		plan = plan.Hold(unexplained, r.MaxUnexplained)
+	}
+	r.describe(desired, have, plan)
+	if err := r.settle(ctx, known, plan); err != nil {
+		return err
+	}
+	if !moved {
+		r.forget(plan)
+	}
+	if err := r.apply(ctx, known, plan.Changes); err != nil {
+		return err
+	}
+	for _, late := range plan.Late {
+		r.failed = append(r.failed, failure{late.Ref.String(), fmt.Errorf("%s: %w", late.Reason, core.Conflict)})
+	}
+	if moved {
+		return errMoved
+	}
+	if len(r.inFlight) == 0 {
+		r.allInFlight = false // everything was written anew
+	}
+	return nil
+}
+
+// options says how this run diffs. Whatever goes for good goes at once: nobody is left who could want it.
+func (r *run) options(have kube.State, newest core.Revision) kube.Options {
+	o := kube.Options{Now: r.Now(), Full: r.message.Full || r.leaving, ReapAfter: or(r.ReapAfter, defaultReap), Newest: newest, Touch: map[kube.Ref]bool{}}
+	if r.leaving {
+		o.ReapAfter = 0
+	}
+	for ref := range r.inFlight {
+		o.Touch[ref] = true
+	}
+	if r.allInFlight {
+		for _, obj := range have.Objects {
+			o.Touch[obj.Ref] = true
+		}
+	}
+	return o
+}
+
+// describe keeps what Status will tell.
+func (r *run) describe(d kube.Desired, have kube.State, p kube.Plan) {
+	for _, o := range d.Objects {
+		if o.Kind == kube.Namespace {
+			r.counts.Namespaces++
+			continue
+		}
+		r.counts.Bindings++
+		r.counts.Subjects += len(o.Subjects)
+	}
+	r.counts.Foreign, r.counts.Pending, r.counts.Held = len(p.Foreign), len(p.Pending), len(p.Held)
+	r.counts.Impostors = len(p.Impostors)
+	for _, i := range p.Impostors {
+		r.alarms = append(r.alarms, i.String())
+	}
+	r.problems = slices.Clone(r.alarms)
+	_, version, err := kube.Bootstrap(d.Prefixes)
+	switch {
+	case have.Bootstrap == "":
+		r.boot = "missing"
+	case err != nil || have.Bootstrap != version:
+		r.boot = "outdated"
+	default:
+		r.boot = "current"
+	}
+	for _, h := range p.Held {
+		r.problems = append(r.problems, fmt.Sprintf("%s: %s %s stays: no deletion, expiry or disabling explains its removal", h.Ref, h.Subject.Kind, h.Subject.Name))
+	}
+	for _, list := range [][]kube.Problem{p.Pending, p.Foreign, d.Problems} {
+		for _, problem := range list {
+			r.problems = append(r.problems, problem.String())
+		}
+	}
+}
+
+// again says whether another round may come further right now: something moved, another run wrote, or more is wanted.
+func (r *run) again(ctx context.Context, err error) bool {
+	if err != nil {
+		return errors.Is(err, errMoved)
+	}
+	for _, f := range r.failed {
+		if errors.Is(f.err, core.Conflict) || errors.Is(f.err, core.Exists) || errors.Is(f.err, core.NotFound) {
+			return true
+		}
+	}
+	if len(r.failed) > 0 {
+		return false
+	}
+	if r.leaving && r.wroteNow > 0 {
+		return true // what was emptied can be reaped
+	}
+	rec, err := r.record(ctx, r.message.Tenant, r.message.Cluster)
+	return err == nil && rec.Value.Wanted > r.revision // the message that said so came while we held the lease
+}
+
+// terminal says whether trying again is of no use until somebody has mended something: a missing right, a policy or
+// webhook that refuses, an object that the API server does not take.
+func terminal(err error) bool {
+	for _, k := range []core.Kind{core.Denied, core.Invalid, core.Unsupported, core.Limit, core.TooLarge} {
+		if errors.Is(err, k) {
+			return true
+		}
+	}
+	return false
+}
+
+// insist is how many refusals in a row are tried again all the same: an API server that has just started refuses what it
+// has not loaded yet, its own RBAC among it. After that, the timer's reconcile is the next to try.
+const insist = 6
+
+// end writes down how the run went, gives the lease back, and returns what Reconcile shall.
+func (r *run) end(ctx context.Context, err error) error {
+	var retry, final error
+	sort := func(err error) {
+		switch {
+		case err == nil:
+		case terminal(err):
+			final = errors.Join(final, err)
+		default:
+			retry = errors.Join(retry, err)
+		}
+	}
+	sort(err)
+	for _, f := range r.failed[:min(len(r.failed), maxProblems)] {
+		sort(fmt.Errorf("%s: %w", f.what, f.err))
+	}
+	// The run's own time may be up: what it came to is still written down.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	now, insisting := r.Now(), false
+	noted := r.note(ctx, func(rec *record) {
+		r.noteInFlight(rec)
+		rec.Lease = nil
+		if r.counts != (Counts{}) || err == nil {
+			r.counts.Writes = r.wrote
+			rec.Counts, rec.Bootstrap, rec.Problems = r.counts, r.boot, clipAll(r.problems)
+		}
+		if worst := errors.Join(final, retry); worst != nil {
+			rec.LastError, rec.LastErrorAt = clip(worst.Error()), now
+			rec.Failures++
+			insisting = retry == nil && rec.Failures < insist
+			rec.Terminal = retry == nil && !insisting
+			return
+		}
+		rec.LastError, rec.LastErrorAt, rec.Failures, rec.Terminal = "", time.Time{}, 0, false
+		if len(r.alarms) > 0 { // all that is ours is right, and the cluster is not
+			rec.LastError, rec.LastErrorAt, rec.Terminal = clip(strings.Join(r.alarms, "; ")), now, true
+		}
+		if r.message.Full {
+			rec.FullAt = now
+		}
+		if r.counts.Held > 0 {
+			return // not all that is wanted was done
+		}
+		rec.Reached, rec.ReachedAt = r.revision, now
+		rec.Wanted = max(rec.Wanted, rec.Reached)
+		if rec.Wanted == rec.Reached {
+			rec.WantedSince = time.Time{}
+		}
+	})
+	switch {
+	case insisting:
+		retry = final
+	case noted != nil && retry == nil:
+		retry = noted
+	}
+	attrs := []any{"tenant", r.message.Tenant, "cluster", r.message.Cluster, "revision", r.revision, "writes", r.wrote}
+	if final != nil && retry == nil {
+		r.log().ErrorContext(ctx, "sync: somebody must mend this", append(attrs, "error", final)...)
+	}
+	if retry != nil {
+		r.log().WarnContext(ctx, "sync: to be tried again", append(attrs, "error", retry)...)
+		return fmt.Errorf("sync: cluster %s: %w", r.message.Cluster, retry)
+	}
+	if r.counts.Held > 0 {
+		r.log().ErrorContext(ctx, "sync: removals held back that nothing explains", append(attrs, "held", r.counts.Held)...)
+	}
+	if len(r.alarms) > 0 {
+		r.log().ErrorContext(ctx, "sync: somebody else's bindings pretend to be ours", append(attrs, "impostors", r.counts.Impostors, "first", clip(r.alarms[0]))...)
+	}
+	if final == nil {
+		r.log().InfoContext(ctx, "sync: reached", attrs...)
+	}
+	return nil
+}
