@@ -1,0 +1,229 @@
+package functions_test
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"github.com/fleetpass/fleetpass/core"
+	"github.com/fleetpass/fleetpass/core/access"
+	"github.com/fleetpass/fleetpass/core/directory"
+	"github.com/fleetpass/fleetpass/core/org"
+	"github.com/fleetpass/fleetpass/functions"
+)
+
+// What requests ask of the store, in production's wiring and with the keys warm. Rows that are marked are promises of the
+// design; the others pin what is, so that a change which costs a round trip is seen. The rows tell one story, in order.
+func TestRoundTrips(t *testing.T) {
+	w := newWorld(t)
+	admin := w.bearer[acme]
+	app, secret, err := w.Directory.CreateApplication(t.Context(), core.SystemActor(acme), acme, directory.NewApplication{Name: "robot"})
+	w.must(err)
+	cluster, err := w.Org.CreateCluster(t.Context(), core.SystemActor(acme), acme, "gpu", org.Reach{Server: "https://gpu.test"})
+	w.must(err)
+	project, err := w.Org.CreateProject(t.Context(), core.SystemActor(acme), acme, org.NewProject{Name: "p", Parent: cluster.ID})
+	w.must(err)
+	ada, _, err := w.Directory.CreateUser(t.Context(), core.SystemActor(acme), acme, directory.NewUser{Email: "ada@acme.test", Password: "correct horse battery"})
+	w.must(err)
+	for i := range 5 {
+		name := core.GroupName(fmt.Sprintf("g%d", i))
+		_, err := w.Directory.CreateGroup(t.Context(), core.SystemActor(acme), acme, string(name))
+		w.must(err)
+		_, err = w.Directory.AddMember(t.Context(), core.SystemActor(acme), acme, name, ada.Email)
+		w.must(err)
+		_, err = w.Access.Seed(t.Context(), acme, access.NewRule{Subject: core.GroupSubject(name), Role: 5, Scope: project.ID})
+		w.must(err)
+	}
+
+	const verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk" // RFC 7636 appendix B
+	sum := sha256.Sum256([]byte(verifier))
+	const callback = "http://127.0.0.1:43121/callback"
+	authorize := "/t/acme/authorize?" + url.Values{
+		"client_id": {"fleetpass-cli"}, "redirect_uri": {callback}, "response_type": {"code"}, "state": {"s"}, "nonce": {"n"},
+		"scope": {"openid offline_access email groups"}, "code_challenge": {base64.RawURLEncoding.EncodeToString(sum[:])}, "code_challenge_method": {"S256"},
+	}.Encode()
+	var b browser // ada's
+	var held struct {
+		Access  string `json:"access_token"`
+		Refresh string `json:"refresh_token"`
+		ID      string `json:"id_token"`
+	}
+	robot := held
+	page, rule := "", ""
+	get := func(path string, header ...string) func() int {
+		return func() int { return b.do(w.handler, "GET", path, "", header...).Code }
+	}
+	form := func(path string, into any, pairs ...string) func() int {
+		return func() int {
+			v := url.Values{}
+			for i := 0; i < len(pairs); i += 2 {
+				v.Set(pairs[i], pairs[i+1])
+			}
+			got := b.do(w.handler, "POST", path, v.Encode(), "Content-Type", "application/x-www-form-urlencoded")
+			if into != nil && got.Code == http.StatusOK {
+				w.must(json.Unmarshal(got.Body.Bytes(), into))
+			}
+			return got.Code
+		}
+	}
+	send := func(path string, bearer *string, body string) func() int {
+		return func() int {
+			got := b.do(w.handler, "POST", path, body, "Content-Type", "application/json", "Authorization", "Bearer "+*bearer)
+			if strings.HasSuffix(path, "/access-rules") {
+				var made struct {
+					ID any `json:"id"`
+				}
+				w.must(json.Unmarshal(got.Body.Bytes(), &made))
+				rule = fmt.Sprint(made.ID)
+			}
+			return got.Code
+		}
+	}
+	token := func(into any, pairs ...string) func() int { return form("/t/acme/token", into, pairs...) }
+	ask := func(kind, id string) string {
+		return fmt.Sprintf(`{"subject":{"type":%q,"id":%q},"action":{"name":"view"},"resource":{"type":"workloads","id":%q}}`, kind, id, project.ID)
+	}
+	w.freeze()
+
+	const promised = "  (promised)"
+	for _, row := range []struct {
+		what   string
+		status int
+		want   int
+		call   func() int
+	}{
+		{"jwks, cold", 200, 1, get("/t/acme/jwks")},
+		{"jwks" + promised, 200, 0, get("/t/acme/jwks")},
+		{"discovery", 200, 0, get("/t/acme/.well-known/openid-configuration")},
+		{"discovery, RFC 8414", 200, 0, get("/.well-known/oauth-authorization-server/t/acme")},
+		{"discovery, AuthZEN", 200, 0, get("/.well-known/authzen-configuration/t/acme")},
+		{"client_credentials, first in an hour", 200, 2, token(&robot, "grant_type", "client_credentials", "client_id", string(app.ID), "client_secret", secret)},
+		{"client_credentials" + promised, 200, 1, token(&robot, "grant_type", "client_credentials", "client_id", string(app.ID), "client_secret", secret)},
+		{"authorize", 303, 4, func() int {
+			got := b.do(w.handler, "GET", authorize, "")
+			page = got.Header().Get("Location")
+			return got.Code
+		}},
+		{"login page", 200, 3, func() int {
+			got := b.do(w.handler, "GET", page, "")
+			page = got.Body.String()
+			return got.Code
+		}},
+		{"login", 303, 9, func() int {
+			v := hiddenFields(page)
+			v.Set("username", string(ada.Email))
+			v.Set("password", "correct horse battery")
+			got := b.do(w.handler, "POST", "/t/acme/login", v.Encode(), "Content-Type", "application/x-www-form-urlencoded", "Origin", "https://fleet.test")
+			page = got.Header().Get("Location")
+			return got.Code
+		}},
+		{"authorization_code", 200, 3, func() int {
+			u, err := url.Parse(page)
+			w.must(err)
+			return token(&held, "grant_type", "authorization_code", "client_id", "fleetpass-cli", "redirect_uri", callback, "code_verifier", verifier, "code", u.Query().Get("code"))()
+		}},
+		{"authorize, signed in", 303, 5, func() int { return b.do(w.handler, "GET", authorize, "").Code }},
+		{"refresh" + promised, 200, 2, func() int {
+			return token(&held, "grant_type", "refresh_token", "client_id", "fleetpass-cli", "refresh_token", held.Refresh)()
+		}},
+		{"exchange to a cluster, in 5 groups", 200, 2, func() int {
+			return token(nil, "grant_type", "urn:ietf:params:oauth:grant-type:token-exchange", "client_id", "fleetpass-cli", "subject_token", held.Access,
+				"subject_token_type", "urn:ietf:params:oauth:token-type:access_token", "audience", string(cluster.Cluster))()
+		}},
+		{"userinfo", 200, 1, func() int { return get("/t/acme/userinfo", "Authorization", "Bearer "+held.Access)() }},
+		{"introspection", 200, 2, func() int {
+			return form("/t/acme/introspect", nil, "client_id", string(app.ID), "client_secret", secret, "token", held.Access)()
+		}},
+		{"evaluation, a person in 5 groups" + promised, 200, 2, func() int {
+			return send("/t/acme/access/v1/evaluation", &held.Access, ask("user", string(ada.Email)))()
+		}},
+		{"evaluation, an application" + promised, 200, 1, func() int {
+			return send("/t/acme/access/v1/evaluation", &robot.Access, ask("application", string(app.ID)))()
+		}},
+		{"evaluations, 20 of them", 200, 2, func() int {
+			return send("/t/acme/access/v1/evaluations", &held.Access, `{"evaluations":[`+strings.Repeat(ask("user", string(ada.Email))+",", 19)+ask("user", string(ada.Email))+`]}`)()
+		}},
+		{"kubeconfig", 200, 14, func() int { return get("/t/acme/api/v1/kubeconfig", "Authorization", "Bearer "+held.Access)() }},
+		{"create an access rule", 201, 8, send("/t/acme/api/v1/authorization/access-rules", &admin,
+			fmt.Sprintf(`{"subjectId":"ada@acme.test","subjectType":"user","roleId":5,"scopeId":%q,"scopeType":"project"}`, project.ID))},
+		{"list access rules", 200, 9, func() int {
+			return get("/t/acme/api/v1/authorization/access-rules", "Authorization", "Bearer "+admin)()
+		}},
+		{"delete an access rule", 204, 10, func() int {
+			return b.do(w.handler, "DELETE", "/t/acme/api/v1/authorization/access-rules/"+rule, "", "Authorization", "Bearer "+admin).Code
+		}},
+		{"revocation", 200, 3, func() int { return form("/t/acme/revoke", nil, "client_id", "fleetpass-cli", "token", held.Refresh)() }},
+		{"logout", 200, 5, func() int { return get("/t/acme/logout?id_token_hint=" + held.ID)() }},
+	} {
+		w.db.Reset()
+		status := row.call()
+		n := w.db.Reset()
+		t.Logf("%-46s %d round trips: %d get (%d keys), %d list (%d items), %d commit (%d operations)",
+			row.what, n.RoundTrips(), n.Gets, n.GetItems, n.Pages, n.ListItems, n.Commits, n.Ops)
+		if status != row.status {
+			t.Fatalf("%s: status %d, want %d\n%s", row.what, status, row.status, b.last.Body)
+		}
+		if n.RoundTrips() != row.want {
+			t.Errorf("%s: %d round trips, want %d", row.what, n.RoundTrips(), row.want)
+		}
+	}
+}
+
+// freeze wires the world anew, cold, at a time that stands still: no cache grows old in the middle of a test.
+func (w *world) freeze() {
+	at, c := time.Now().UTC().Truncate(time.Second), w.Config
+	c.Now = func() time.Time { return at }
+	s, err := functions.New(c)
+	w.must(err)
+	s.Directory.Cost = w.Directory.Cost
+	w.System, w.handler = s, s.HTTP()
+}
+
+// browser keeps cookies, and nothing else that browsers do.
+type browser struct {
+	cookies map[string]*http.Cookie
+	last    *httptest.ResponseRecorder
+}
+
+func (b *browser) do(h http.Handler, method, target, body string, header ...string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(method, target, strings.NewReader(body))
+	r.Host = "fleet.test"
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	for _, c := range b.cookies {
+		r.AddCookie(c)
+	}
+	b.last = httptest.NewRecorder()
+	h.ServeHTTP(b.last, r)
+	if b.cookies == nil {
+		b.cookies = map[string]*http.Cookie{}
+	}
+	for _, c := range b.last.Result().Cookies() {
+		b.cookies[c.Name] = c
+		if c.MaxAge < 0 {
+			delete(b.cookies, c.Name)
+		}
+	}
+	return b.last
+}
+
+var hiddenField = regexp.MustCompile(`<input type="hidden" name="([^"]*)" value="([^"]*)">`)
+
+// hiddenFields are those of a page's form.
+func hiddenFields(page string) url.Values {
+	v := url.Values{}
+	for _, m := range hiddenField.FindAllStringSubmatch(page, -1) {
+		v.Set(m[1], m[2])
+	}
+	return v
+}
