@@ -1,0 +1,230 @@
+package main
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/fleetpass/fleetpass/core"
+	"github.com/fleetpass/fleetpass/core/org"
+	"github.com/fleetpass/fleetpass/localdev/cluster"
+	"github.com/fleetpass/fleetpass/localdev/e2e"
+	"github.com/fleetpass/fleetpass/localdev/stack"
+)
+
+// The scripts in testdata/script are the stories of the command line, told against a whole Fleetpass: one that runs in
+// this process, or, to try another, the one whose URL, CA file and seed.json (as localdev writes it) these name.
+const (
+	envServer = "FLEETPASS_TEST_SERVER"
+	envCA     = "FLEETPASS_TEST_CA"
+	envSeed   = "FLEETPASS_TEST_SEED"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"fleetpass":      main,
+		"person-browser": personBrowser,
+	})
+}
+
+// personBrowser is a person with a browser: it opens the address in its argument and signs in as $PERSON with $PASSWORD.
+// For PERSON "nobody" it opens the tab and goes for a coffee. Each visit leaves a line in $TABS.
+func personBrowser() {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	check := func(err error) {
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "person-browser:", err)
+			os.Exit(1)
+		}
+	}
+	if tabs := os.Getenv("TABS"); tabs != "" {
+		f, err := os.OpenFile(tabs, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+		check(err)
+		_, err = fmt.Fprintln(f, "a tab")
+		check(err)
+		check(f.Close())
+	}
+	if os.Getenv("PERSON") == "nobody" {
+		return
+	}
+	b := e2e.NewBrowser(nil)
+	_, err := b.Visit(ctx, os.Args[1])
+	check(err)
+	page, err := b.Submit(ctx, map[string]string{"username": os.Getenv("PERSON"), "password": os.Getenv("PASSWORD")})
+	check(err)
+	if !strings.Contains(page, "You are signed in") {
+		check(fmt.Errorf("the last page is %s", page))
+	}
+}
+
+// site is the Fleetpass that scripts run against.
+type site struct {
+	server, ca string
+	seed       stack.Seed
+	stack      *stack.Stack // nil if it is another's
+}
+
+func newSite(t *testing.T) *site {
+	if server := os.Getenv(envServer); server != "" {
+		s := &site{server: server, ca: os.Getenv(envCA)}
+		data, err := os.ReadFile(os.Getenv(envSeed))
+		if err != nil {
+			t.Fatalf("%s is set, so %s must name its seed.json: %v", envServer, envSeed, err)
+		}
+		if err := json.Unmarshal(data, &s.seed); err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	running, err := stack.New(stack.Options{Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(running.Close)
+	s := &site{ca: running.CAFile, stack: running}
+	if s.seed, err = running.Seed(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range s.seed.Clusters { // as if both had joined; nothing listens there
+		if _, err := running.Org.UpdateCluster(t.Context(), core.SystemActor(s.seed.Tenant), s.seed.Tenant, c.ID, org.Reach{Server: "https://127.0.0.1:1"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err = running.Org.UpdateSettings(t.Context(), core.SystemActor(s.seed.Tenant), s.seed.Tenant, func(_ *string, o *org.Settings) { o.PasswordGrant = true })
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.server = running.OAuth.Issuer(s.seed.Tenant)
+	return s
+}
+
+// setup gives a script its environment: nobody is signed in yet.
+func (s *site) setup(env *testscript.Env) error {
+	seed := s.seed
+	ca, err := os.ReadFile(s.ca)
+	if err != nil {
+		return err
+	}
+	env.Vars = append(env.Vars,
+		"SERVER="+s.server, "CA="+s.ca, "CA64="+base64.StdEncoding.EncodeToString(ca), "BROWSER=person-browser", "TABS="+filepath.Join(env.WorkDir, "tabs"),
+		"FLEETPASS_CONFIG_DIR="+filepath.Join(env.WorkDir, "config"), "HOME="+env.WorkDir, "TZ=UTC",
+		"ADMIN="+seed.Admin.Email, "ADMIN_PASSWORD="+seed.Admin.Password,
+		"ADA="+seed.Researcher.Email, "ADA_PASSWORD="+seed.Researcher.Password,
+		"BOB="+seed.Colleague.Email, "BOB_PASSWORD="+seed.Colleague.Password, "GROUP="+seed.Group,
+		"EAST="+string(seed.Clusters[0].ID), "WEST="+string(seed.Clusters[1].ID),
+	)
+	return nil
+}
+
+func TestScripts(t *testing.T) {
+	s := newSite(t)
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script", Setup: s.setup, RequireExplicitExec: true, UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"login": login, "env-from-stdout": envFromStdout, "mode": mode, "at-once": atOnce},
+	})
+}
+
+// login EMAIL PASSWORD signs somebody in through the browser flow.
+func login(ts *testscript.TestScript, neg bool, args []string) {
+	ts.Setenv("PERSON", args[0])
+	ts.Setenv("PASSWORD", args[1])
+	if err := ts.Exec("fleetpass", "login", "--server", ts.Getenv("SERVER"), "--ca", ts.Getenv("CA")); (err != nil) != neg {
+		ts.Fatalf("login as %s: %v", args[0], err)
+	}
+}
+
+// env-from-stdout NAME PREFIX sets a variable to the word that follows the prefix in the last command's output.
+func envFromStdout(ts *testscript.TestScript, _ bool, args []string) {
+	_, after, ok := strings.Cut(ts.ReadFile("stdout"), args[1])
+	if !ok || after == "" {
+		ts.Fatalf("no %q in the output", args[1])
+	}
+	ts.Setenv(args[0], strings.Trim(strings.Fields(after)[0], `":,`))
+}
+
+// mode PERMISSIONS FILE... checks permissions, such as -rw-------. A file may be a pattern.
+func mode(ts *testscript.TestScript, _ bool, args []string) {
+	for _, pattern := range args[1:] {
+		files, err := filepath.Glob(ts.MkAbs(pattern))
+		if err != nil || len(files) == 0 {
+			ts.Fatalf("no file %s", pattern)
+		}
+		for _, name := range files {
+			info, err := os.Stat(name)
+			if err != nil || info.Mode().String() != args[0] {
+				ts.Fatalf("%s has mode %v, want %s (%v)", name, info.Mode(), args[0], err)
+			}
+		}
+	}
+}
+
+// TestKubectl is the same with a real API server and kubectl, which calls the plugin as a kubeconfig of ours says.
+func TestKubectl(t *testing.T) {
+	bin := cluster.Need(t)
+	s := newSite(t)
+	if s.stack == nil {
+		t.Skipf("SKIPPED: %s names a system that this test cannot add a cluster to", envServer)
+	}
+	east := s.seed.Clusters[0]
+	config, err := s.stack.Authentication(s.seed.Tenant, east.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	api, err := cluster.Start(t.Context(), cluster.Options{Binaries: bin, AuthenticationConfig: config})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(api.Close)
+	if err := s.stack.Join(t.Context(), s.seed.Tenant, east.ID, api); err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/kubectl", RequireExplicitExec: true,
+		Setup: func(env *testscript.Env) error {
+			env.Vars = append(env.Vars, "KUBECTL="+bin.Kubectl, "EAST_NAME="+east.Name)
+			return s.setup(env)
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"login": login, "mode": mode, "at-once": atOnce},
+	})
+}
+
+// at-once N COMMAND... runs a command N times at the same time; every one must succeed, or with ! fail.
+func atOnce(ts *testscript.TestScript, neg bool, args []string) {
+	var n int
+	if _, err := fmt.Sscan(args[0], &n); err != nil {
+		ts.Fatalf("%s is no number", args[0])
+	}
+	var env []string
+	for _, name := range []string{"PATH", "HOME", "KUBECONFIG", "FLEETPASS_CONFIG_DIR", "BROWSER", "PERSON", "PASSWORD", "TABS", "KUBERNETES_EXEC_INFO", "FLEETPASS_ISSUER_CA_DATA"} {
+		env = append(env, name+"="+ts.Getenv(name))
+	}
+	var wait sync.WaitGroup
+	failed := make([]error, n)
+	for i := range failed {
+		cmd := exec.Command(args[1], args[2:]...)
+		cmd.Dir, cmd.Env = ts.MkAbs("."), env
+		wait.Go(func() {
+			out, err := cmd.CombinedOutput()
+			if (err != nil) != neg {
+				failed[i] = fmt.Errorf("%v: %s", err, out)
+			}
+		})
+	}
+	wait.Wait()
+	if err := errors.Join(failed...); err != nil {
+		ts.Fatalf("%v", err)
+	}
+}
