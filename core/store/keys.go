@@ -24,10 +24,39 @@ func (k Key) Tenant() core.TenantID { return k.tenant }
 // Partition is the full name of the partition, its tenant first: what an adapter uses as the partition key.
 func (k Key) Partition() string { return string(k.tenant) + sep + k.partition }
 
+// Leading is the name of the partition in printable form, its kind first: "KIND#TENANT", with "#" and more behind it where
+// the partition is named after more. A cloud that confines a function to items whose partition key begins in some way can
+// confine it to kinds with that. Two partitions never have the same one.
+func (k Key) Leading() string {
+	name := k.partition
+	kind, more, named := strings.Cut(name, sep)
+	name = kind + sep + string(k.tenant)
+	if named {
+		name += sep + more
+	}
+	return leading.Replace(name)
+}
+
+// leading spells the separator as "#". A "#" in a part gets a DEL before it, which in parts only hexadecimal digits follow.
+var leading = strings.NewReplacer("#", string(rune(del))+"#", sep, "#")
+
 // Kind is the first part of the partition's name without the tenant: "rule", "outbox".
 func (k Key) Kind() string {
 	kind, _, _ := strings.Cut(k.partition, sep)
 	return kind
+}
+
+// About is the tenant that the item is about: its own, but for the registry and the due index, where the operators' tenant
+// keeps what is about others.
+func (k Key) About() core.TenantID {
+	parts := strings.Split(k.sort, sep)
+	switch kind := k.Kind(); {
+	case kind == "tenant":
+		return core.TenantID(parts[0])
+	case kind == "due" && len(parts) == 3:
+		return core.TenantID(parts[1])
+	}
+	return k.tenant
 }
 
 // Sort is the key within the partition.
@@ -92,6 +121,13 @@ func under(t core.TenantID, partition string, parts ...string) Range {
 	return r
 }
 
+// Only is the range that holds one key, or nothing.
+func Only(k Key) Range {
+	r := Range{partition: k, From: k.sort, To: k.sort + "\x00"}
+	r.partition.sort = ""
+	return r
+}
+
 // After returns the range from behind a sort key that an earlier page ended at.
 func (r Range) After(sort string) Range {
 	if r.Descending {
@@ -103,7 +139,9 @@ func (r Range) After(sort string) Range {
 }
 
 // stamp is a time as a sortable string, to the millisecond.
-func stamp(t time.Time) string { return t.UTC().Format("20060102T150405.000") }
+func stamp(t time.Time) string { return t.UTC().Format(stampForm) }
+
+const stampForm = "20060102T150405.000"
 
 // Meta holds the tenant: its settings, state and revision.
 func Meta(t core.TenantID) Key { return key(t, "meta", "tenant") }
@@ -316,6 +354,11 @@ func DueBefore(shard int, at time.Time) Range {
 	return r
 }
 
+// DueShardOf is the whole shard of the due index that a tenant's items lie in, with those of other tenants: see Key.About.
+func DueShardOf(t core.TenantID) Range {
+	return all(core.SystemTenant, fmt.Sprintf("due%s%d", sep, dueShard(t)))
+}
+
 func dueShard(t core.TenantID) int {
 	h := uint32(2166136261) // FNV-1a
 	for i := 0; i < len(t); i++ {
@@ -324,18 +367,21 @@ func dueShard(t core.TenantID) int {
 	return int(h % DueShards)
 }
 
-// Queued holds a message of the local queue. dead: it failed too often and waits for a person.
-func Queued(id string, dead bool) Key { return key(core.SystemTenant, queuePartition(dead), part(id)) }
+// Queued holds a message of the local queue.
+func Queued(id string) Key { return key(core.SystemTenant, "queue", part(id)) }
 
-// QueuedAll is the local queue, or its dead letters.
-func QueuedAll(dead bool) Range { return all(core.SystemTenant, queuePartition(dead)) }
+// QueuedAll is the local queue.
+func QueuedAll() Range { return all(core.SystemTenant, "queue") }
 
-func queuePartition(dead bool) string {
-	if dead {
-		return "queue-dead"
-	}
-	return "queue"
-}
+// DeadLetter holds what could not be handled, with the reason, until a person looks. of is what it was: "sync" for a message
+// of the sync queue, "event" for an event of the outbox. What belongs to no tenant lies with the system tenant.
+func DeadLetter(t core.TenantID, of, id string) Key { return key(t, "dead", part(of)+sep+part(id)) }
+
+// IsDeadLetter says whether a put of that key gives something up.
+func (k Key) IsDeadLetter() bool { return k.Kind() == "dead" }
+
+// DeadLetters is all of a tenant's.
+func DeadLetters(t core.TenantID) Range { return all(t, "dead") }
 
 // PartitionsOf is every partition of a tenant that is named after nothing but the tenant, except meta: what erasing a
 // tenant empties. The partitions named after a cluster are ClusterRules and RecordedIn.
@@ -345,7 +391,7 @@ func PartitionsOf(t core.TenantID) []Range {
 		"session", "family", "login", "code", "used", "attempts", "trace",
 		"rule", "grants", "scope-name", "namespace", "sync",
 		"user", "user-id", "group", "application", "application-name",
-		"audit-new", "audit", "audit-seal", "outbox", "key", "scope",
+		"audit-new", "audit", "audit-seal", "outbox", "dead", "key", "scope",
 	} {
 		out = append(out, all(t, p))
 	}

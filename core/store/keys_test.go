@@ -73,7 +73,8 @@ var constructors = []constructor{
 	{"Recorded", func(x args) Key { return Recorded(x.tenant(), core.ClusterID(x.b), x.c) }, three},
 	{"TenantEntry", func(x args) Key { return TenantEntry(x.tenant()) }, tenantOnly},
 	{"Due", func(x args) Key { return Due(x.tenant(), x.at(), x.b) }, timed},
-	{"Queued", func(x args) Key { return Queued(x.a, x.n%2 == 1) }, func(x args) args { return args{a: x.a, n: x.n % 2} }},
+	{"DeadLetter", func(x args) Key { return DeadLetter(x.tenant(), x.b, x.c) }, three},
+	{"Queued", func(x args) Key { return Queued(x.a) }, func(x args) args { return args{a: x.a} }},
 }
 
 // flat is a key as bolt spells it: partition and sort key in one.
@@ -144,7 +145,7 @@ func FuzzRanges(f *testing.F) {
 			"ClusterRule":     ScopeRules(x.tenant(), core.ScopeID(x.b)),
 			"Recorded":        RecordedIn(x.tenant(), core.ClusterID(x.b)),
 			"TenantEntry":     TenantEntries(),
-			"Queued":          QueuedAll(x.n%2 == 1),
+			"Queued":          QueuedAll(),
 			"only one tenant": all(x.tenant(), "user"), // the same as Users: no constructor bears the name
 		} {
 			for _, c := range constructors {
@@ -155,10 +156,8 @@ func FuzzRanges(f *testing.F) {
 						want = want && z.b == x.b && z.c == x.c
 					case "ClusterRule", "Recorded":
 						want = want && z.b == x.b
-					case "TenantEntry":
+					case "TenantEntry", "Queued":
 						want = c.name == name
-					case "Queued":
-						want = c.name == name && z.n%2 == x.n%2
 					case "only one tenant":
 						want = c.name == "User" && z.a == x.a
 					}
@@ -315,6 +314,24 @@ func TestRangeAfter(t *testing.T) {
 	}
 }
 
+// The printable names of partitions are as different as the partitions, and begin with the kind.
+func TestLeading(t *testing.T) {
+	for k, want := range map[Key]string{
+		Meta("acme"):                    "meta#acme",
+		Due("acme", time.Time{}, "x"):   "due#system#" + fmt.Sprint(dueShard("acme")),
+		Recorded("acme", "c#d", "x"):    "recorded#acme#c\x7f#d",
+		Recorded("acme#c", "d", "x"):    "recorded#acme\x7f#c#d",
+		Recorded("acme", "c\x1fd", "x"): "recorded#acme#c\x7f1fd",
+	} {
+		if got := k.Leading(); got != want {
+			t.Errorf("%s: %q, want %q", k, got, want)
+		}
+	}
+	if got := RecordedIn("acme", "c").Leading(); got != "recorded#acme#c" {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestKey(t *testing.T) {
 	k := Grants("acme", core.GroupSubject("ops/eu"), InAccount)
 	if k.Tenant() != "acme" || k.Kind() != "grants" || k.String() != "acme/grants/group/ops/eu/account" {
@@ -342,7 +359,7 @@ func TestChecks(t *testing.T) {
 	few := []Key{Meta("a"), Meta("b")}
 	var many []Key
 	for i := range MaxGet {
-		many = append(many, Queued(fmt.Sprint(i), false))
+		many = append(many, Queued(fmt.Sprint(i)))
 	}
 	for name, tt := range map[string]struct {
 		keys []Key
@@ -395,6 +412,7 @@ func TestUntil(t *testing.T) {
 		{base.Add(-1), base},
 		{base.In(time.FixedZone("west", -7*3600)), base},
 		{time.Time{}, time.Time{}},
+		{time.Time{}.Add(-1), time.Time{}.Add(time.Second)}, // rounded up to the zero time it would never expire
 	} {
 		if got := Put(Meta("a"), 0, nil).Until(tt.in).Expires; !got.Equal(tt.want) || got.Location() != time.UTC {
 			t.Errorf("until %v: expires %v, want %v", tt.in, got, tt.want)

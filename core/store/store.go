@@ -47,9 +47,9 @@ const (
 )
 
 // Version identifies the commit that wrote an item: all items that one commit puts carry the same. It is opaque: equal or
-// not is all it says. It is never 0 for a present item, and never the same for two commits, so an item deleted and made
-// again has another Version, and a writer whose commit's answer was lost can tell from it whether the commit happened. 0
-// stands for "absent".
+// not is all it says. It is never 0 for a present item, and never the same for two commits that write the same key (a store
+// may number commits by their time), so an item deleted and made again has another Version, and a writer whose commit's
+// answer was lost can tell from it whether the commit happened. 0 stands for "absent".
 type Version uint64
 
 // Item is what a key holds.
@@ -96,6 +96,9 @@ func (op Op) Until(t time.Time) Op {
 		if r := t.Truncate(time.Second); !r.Equal(t) {
 			t = r.Add(time.Second)
 		}
+		if t.IsZero() { // the rounding came to what stands for never, of a time that has passed
+			t = t.Add(time.Second)
+		}
 		t = t.UTC()
 	}
 	op.Expires = t
@@ -112,6 +115,9 @@ type Range struct {
 
 // Partition is the full name of the partition that the range lies in, as Key.Partition spells it.
 func (r Range) Partition() string { return r.partition.Partition() }
+
+// Leading is the name of the partition that the range lies in, as Key.Leading spells it.
+func (r Range) Leading() string { return r.partition.Leading() }
 
 // Key makes the key of an item found in the range, for adapters.
 func (r Range) Key(sort string) Key {

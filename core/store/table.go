@@ -12,6 +12,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/fleetpass/fleetpass/core"
+	"github.com/fleetpass/fleetpass/core/trace"
 	"github.com/fleetpass/fleetpass/events"
 )
 
@@ -97,18 +98,20 @@ func (Table[T]) Put(k Key, expect Version, v T) (Op, error) {
 	return Put(k, expect, body), nil
 }
 
-// outboxKeep is how long an event stays to be looked at after it was carried out.
-const outboxKeep = 7 * 24 * time.Hour
+// OutboxKeep is how long an event stays to be looked at after it was carried out.
+const OutboxKeep = 7 * 24 * time.Hour
 
 // Emit makes the operation that sends an event with the commit it is part of: no event without the change, no change
-// without the event.
-func Emit(t core.TenantID, at time.Time, request core.RequestID, fact events.Fact) (Op, error) {
+// without the event. It takes over which request and trace the actor's act is part of, and nothing else of them: an event
+// names nobody.
+func Emit(t core.TenantID, at time.Time, by core.Actor, fact events.Fact) (Op, error) {
 	id := core.NewID()
-	body, err := events.Encode(events.Envelope{ID: id, Tenant: string(t), Time: at.UTC(), Request: string(request)}, fact)
+	env := events.Envelope{ID: id, Tenant: string(t), Time: at.UTC(), Request: string(by.Request), Trace: by.Trace}
+	body, err := events.Encode(env, fact)
 	if err != nil {
 		return Op{}, err
 	}
-	return Put(Outbox(t, at, id), 0, body).Until(at.Add(outboxKeep)), nil
+	return Put(Outbox(t, at, id), 0, body).Until(at.Add(OutboxKeep)), nil
 }
 
 // Retry runs a read-decide-commit until it does not end in core.Conflict, at most ten times, with growing random pauses.
@@ -120,6 +123,7 @@ func Retry(ctx context.Context, try func() error) error {
 		if !errors.Is(err, core.Conflict) || n == 10 {
 			return err
 		}
+		trace.From(ctx).Retried(ctx)
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("store: gave up after %d conflicts: %w", n, core.Unavailable)

@@ -175,9 +175,13 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
+// traceparent is the example of https://www.w3.org/TR/trace-context/#examples-of-http-traceparent-headers.
+const traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
 func TestEmit(t *testing.T) {
 	at := time.Date(2026, 5, 1, 12, 0, 0, 5e6, time.FixedZone("east", 3600))
-	op, err := store.Emit("acme", at, "req-1", events.AccessChanged{Revision: 7, All: true})
+	by := core.Actor{Tenant: "acme", Subject: core.UserSubject("ada@example.com"), Request: "req-1", Address: "192.0.2.7", Trace: traceparent}
+	op, err := store.Emit("acme", at, by, events.AccessChanged{Revision: 7, All: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,13 +192,16 @@ func TestEmit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if env.Tenant != "acme" || env.Request != "req-1" || !env.Time.Equal(at) || !strings.HasSuffix(op.Key.Sort(), env.ID) {
+	if env.Tenant != "acme" || env.Request != "req-1" || env.Trace != traceparent || !env.Time.Equal(at) || !strings.HasSuffix(op.Key.Sort(), env.ID) {
 		t.Errorf("envelope %+v of %s", env, op.Key)
 	}
 	if want := (events.AccessChanged{Revision: 7, All: true}); !cmp.Equal(fact, events.Fact(want)) && !cmp.Equal(fact, events.Fact(&want)) {
 		t.Errorf("fact %+v, want %+v", fact, want)
 	}
-	again, err := store.Emit("acme", at, "req-1", events.AccessChanged{})
+	if body := string(op.Body); strings.Contains(body, "ada@") || strings.Contains(body, by.Address) {
+		t.Errorf("the event names who acted: %s", body)
+	}
+	again, err := store.Emit("acme", at, by, events.AccessChanged{})
 	if err != nil || again.Key == op.Key {
 		t.Errorf("two events have the key %s (%v)", again.Key, err)
 	}

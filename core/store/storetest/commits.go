@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -214,9 +215,35 @@ var expiries = []promise{
 		w.wantBody(k, "3")
 		w.commit(store.Put(k, w.get(k).Version, []byte("4")).Until(at)) // long past
 		w.wantAbsent(k)
-		for _, past := range []int64{1, 0, -1} { // where a store may take a time for none, or for one to come
-			w.commit(store.Put(k, 0, []byte("5")).Until(time.Unix(past, 0)))
-			w.wantAbsent(k)
+	}},
+	{"An expiry long past is past and never taken for none", func(w *world) {
+		never := w.user("never")
+		w.commit(store.Put(never, 0, []byte("x"))) // the twin: the zero time is what stands for none
+		for name, past := range map[string]time.Time{
+			"1970, a second on":          time.Unix(1, 0),
+			"1970":                       time.Unix(0, 0),
+			"a second before 1970":       time.Unix(-1, 0),
+			"half a second before 1970":  time.Unix(-1, 5e8),
+			"1901":                       time.Unix(math.MinInt32, 0),
+			"1600":                       time.Date(1600, 1, 1, 0, 0, 0, 0, time.UTC),
+			"the year 1, a second on":    time.Time{}.Add(time.Second),
+			"just after the zero time":   time.Time{}.Add(1),
+			"just before the zero time":  time.Time{}.Add(-1), // which is what it is rounded up to
+			"a second before that":       time.Time{}.Add(-time.Second),
+			"the year 0":                 time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC),
+			"ten thousand years earlier": time.Date(-9999, 1, 1, 0, 0, 0, 0, time.UTC),
+		} {
+			byUntil, byHand := w.user(name+" until"), w.user(name+" by hand")
+			op := store.Put(byHand, 0, []byte("x"))
+			op.Expires = past
+			w.commit(op, store.Put(byUntil, 0, []byte("x")).Until(past))
+			w.wantAbsent(byUntil)
+			w.wantAbsent(byHand)
+			w.commit(store.Check(byUntil, 0), store.Check(byHand, 0))
+			w.commit(op) // and it is in nobody's way
+		}
+		if got := w.names(store.Users(w.tenant)); got != "never" {
+			w.Errorf("listed %q", got)
 		}
 	}},
 	{"Expired items do not count to a Limit", func(w *world) {

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/fleetpass/fleetpass/core"
 	"github.com/fleetpass/fleetpass/core/store"
@@ -167,7 +168,8 @@ func (w *world) together(n int, fn func(ctx context.Context, n int) error) {
 	}
 }
 
-// seeds is how many histories are tried.
+// seeds is how many histories are tried. A store that a network lies before stops after a while, but not before it had
+// fewSeeds.
 func seeds() uint64 {
 	if testing.Short() {
 		return 8
@@ -175,10 +177,32 @@ func seeds() uint64 {
 	return 150
 }
 
+const (
+	fewSeeds  = 3
+	seedsTime = 8 * time.Second
+)
+
+// Histories holds what concurrent callers of a store are told, of which some may be that a call failed, to some order of the
+// calls. Run does it as well; this is for a store that fails by itself. Since there is time for a few histories only, each run
+// tries others: it logs the seed of the first.
+func Histories(t *testing.T, db store.DB) {
+	first := rand.Uint64()
+	t.Logf("histories from seed %d", first)
+	(&world{T: t, db: db}).historiesFrom(first, nil)
+}
+
 func (w *world) histories(plan func(seed uint64) func(Call) Fault) {
+	w.historiesFrom(0, plan)
+}
+
+func (w *world) historiesFrom(first uint64, plan func(seed uint64) func(Call) Fault) {
 	ok, conflicts, unknown := 0, 0, 0
-	for seed := range seeds() {
-		db := w.db
+	begin := time.Now()
+	for n := range seeds() {
+		if n >= fewSeeds && time.Since(begin) > seedsTime {
+			break
+		}
+		seed, db := first+n, w.db
 		if plan != nil {
 			db = &Faulty{DB: db, Plan: plan(seed)}
 		}

@@ -12,6 +12,10 @@ import (
 type Counter struct {
 	DB store.DB
 
+	// Metered counts capacity Units, too. For them a List reads ahead to the end of DynamoDB's page, and a Commit reads the old
+	// items first; neither is counted.
+	Metered bool
+
 	mu     sync.Mutex
 	counts Counts
 }
@@ -25,6 +29,8 @@ type Counts struct {
 	GetItems  int // keys asked for
 	ListItems int // items yielded
 	Ops       int // operations in commits
+
+	Units Units // what DynamoDB would bill; only of a Metered Counter
 }
 
 // PageItems is how many items of a List count as one page. The stores' own pages differ, and are mostly larger.
@@ -58,12 +64,18 @@ func (c *Counter) add(n Counts) {
 	c.counts.GetItems += n.GetItems
 	c.counts.ListItems += n.ListItems
 	c.counts.Ops += n.Ops
+	c.counts.Units.Read += n.Units.Read
+	c.counts.Units.Write += n.Units.Write
 }
 
 // Get counts and passes on.
 func (c *Counter) Get(ctx context.Context, keys ...store.Key) ([]store.Item, error) {
 	c.add(Counts{Gets: 1, GetItems: len(keys)})
-	return c.DB.Get(ctx, keys...)
+	items, err := c.DB.Get(ctx, keys...)
+	if c.Metered && err == nil {
+		c.add(Counts{Units: GetUnits(items)})
+	}
+	return items, err
 }
 
 // List counts and passes on. It counts when the sequence is ranged over, not when it is made.
@@ -71,7 +83,11 @@ func (c *Counter) List(ctx context.Context, r store.Range) iter.Seq2[store.Item,
 	return func(yield func(store.Item, error) bool) {
 		c.add(Counts{Pages: 1})
 		n := 0
-		for it, err := range c.DB.List(ctx, r) {
+		list := c.DB.List(ctx, r)
+		if c.Metered {
+			list = c.metered(list)
+		}
+		for it, err := range list {
 			if err == nil {
 				if n > 0 && n%PageItems == 0 {
 					c.add(Counts{Pages: 1})
@@ -86,8 +102,53 @@ func (c *Counter) List(ctx context.Context, r store.Range) iter.Seq2[store.Item,
 	}
 }
 
+// metered counts the units of a List by pages that end where DynamoDB's do. A page is read, and costs, as a whole.
+func (c *Counter) metered(list iter.Seq2[store.Item, error]) iter.Seq2[store.Item, error] {
+	return func(yield func(store.Item, error) bool) {
+		var page []store.Item
+		bytes, pages := 0, 0
+		flush := func() bool {
+			c.add(Counts{Units: PageUnits(page)})
+			pages++
+			for _, it := range page {
+				if !yield(it, nil) {
+					return false
+				}
+			}
+			page, bytes = nil, 0
+			return true
+		}
+		for it, err := range list {
+			if err != nil {
+				if flush() {
+					yield(it, err)
+				}
+				return
+			}
+			page = append(page, it)
+			if bytes += size(it); bytes >= pageBytes && !flush() {
+				return
+			}
+		}
+		if len(page) > 0 || pages == 0 {
+			flush()
+		}
+	}
+}
+
 // Commit counts and passes on.
 func (c *Counter) Commit(ctx context.Context, ops ...store.Op) error {
 	c.add(Counts{Commits: 1, Ops: len(ops)})
+	if c.Metered && store.CheckCommit(ops) == nil {
+		keys := make([]store.Key, len(ops))
+		for i, op := range ops {
+			keys[i] = op.Key
+		}
+		old, err := c.DB.Get(ctx, keys...)
+		if err != nil {
+			return err
+		}
+		c.add(Counts{Units: CommitUnits(ops, old)})
+	}
 	return c.DB.Commit(ctx, ops...)
 }

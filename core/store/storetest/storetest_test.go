@@ -98,3 +98,60 @@ func TestFaulty(t *testing.T) {
 		t.Errorf("%d of 200 calls failed", n)
 	}
 }
+
+// The units are those of DynamoDB, whatever the store. adapters/dynamodb compares them with DynamoDB's own.
+func TestCounterUnits(t *testing.T) {
+	c := &storetest.Counter{DB: open(t), Metered: true}
+	ctx := t.Context()
+	large, small := store.Meta("acme"), store.User("acme", "small")
+	version := func(k store.Key) store.Version {
+		items, err := c.DB.Get(ctx, k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return items[0].Version
+	}
+	for _, tt := range []struct {
+		what string
+		call func() error
+		want storetest.Units
+	}{
+		{"create 5,000 bytes", func() error { return c.Commit(ctx, store.Put(large, 0, make([]byte, 5000))) }, storetest.Units{Write: 5}},
+		{"shrink it", func() error { return c.Commit(ctx, store.Put(large, version(large), make([]byte, 4990))) }, storetest.Units{Write: 5}},
+		{"a check and a put", func() error { return c.Commit(ctx, store.Check(large, version(large)), store.Put(small, 0, nil)) }, storetest.Units{Write: 2*5 + 2*1}},
+		{"checks alone are reads", func() error {
+			return c.Commit(ctx, store.Check(large, version(large)), store.Check(small, version(small)))
+		}, storetest.Units{Read: 2*2 + 2*1}},
+		{"a get", func() error { _, err := c.Get(ctx, large); return err }, storetest.Units{Read: 2}},
+		{"a get of several", func() error { _, err := c.Get(ctx, large, small, store.Meta("none")); return err }, storetest.Units{Read: 2*2 + 2 + 2}},
+		{"a list of nothing", func() error {
+			for range c.List(ctx, store.Groups("acme")) {
+			}
+			return nil
+		}, storetest.Units{Read: 1}},
+		{"a delete", func() error { return c.Commit(ctx, store.Delete(large, version(large))) }, storetest.Units{Write: 5}},
+	} {
+		c.Reset()
+		if err := tt.call(); err != nil {
+			t.Fatalf("%s: %v", tt.what, err)
+		}
+		if got := c.Counts().Units; got != tt.want {
+			t.Errorf("%s: %+v, want %+v", tt.what, got, tt.want)
+		}
+	}
+	// A list read to the end, and one that is left at once: both have paid for the first page.
+	for i := range 40 {
+		if err := c.DB.Commit(ctx, store.Put(store.Group("acme", core.GroupName(rune('A'+i))), 0, make([]byte, store.MaxBody))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range c.List(ctx, store.Groups("acme")) {
+		break
+	}
+	page := c.Reset().Units.Read
+	for range c.List(ctx, store.Groups("acme")) {
+	}
+	if all := c.Reset().Units.Read; page < 256 || page > 264 || all < 1.2*page {
+		t.Errorf("the first page cost %v units, all of it %v", page, all)
+	}
+}
