@@ -116,6 +116,7 @@ type Actor struct {
 	UserID  UserID    // set for a person
 	Request RequestID // of the call that the act is part of
 	Address string    // the client's address as the outermost trusted hop saw it
+	Trace   string    // W3C traceparent of the span that the act is part of; empty where nothing is traced
 }
 
 // SystemActor acts for Fleetpass itself, in maintenance and seeding.

@@ -17,6 +17,7 @@ type Envelope struct {
 	Tenant  string    // the CloudEvents source is "/t/TENANT"
 	Time    time.Time // when the commit was made, UTC
 	Request string    // the request that caused it; may be empty
+	Trace   string    // W3C traceparent of the span that caused it; may be empty. CloudEvents' extension for distributed tracing
 }
 
 // Fact is something that happened. Handlers are level-triggered: a fact is a hint to look, and may come late, twice or
@@ -85,6 +86,9 @@ func Encode(e Envelope, f Fact) ([]byte, error) {
 	if e.Request != "" {
 		ev.SetExtension("request", e.Request)
 	}
+	if e.Trace != "" {
+		ev.SetExtension("traceparent", e.Trace)
+	}
 	if err := ev.SetData("application/json", f); err != nil {
 		return nil, fmt.Errorf("events: encode %s: %w", f.Type(), err)
 	}
@@ -103,6 +107,9 @@ func Decode(data []byte) (Envelope, Fact, error) {
 	}
 	if r, ok := ev.Extensions()["request"].(string); ok {
 		env.Request = r
+	}
+	if p, ok := ev.Extensions()["traceparent"].(string); ok {
+		env.Trace = p
 	}
 	f, err := decodeFact(ev.Type(), ev.Data())
 	return env, f, err

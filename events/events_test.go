@@ -19,6 +19,9 @@ var update = flag.Bool("update", false, "write goldens of facts that have none y
 
 var envelope = events.Envelope{ID: "e1", Tenant: "acme", Time: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Request: "r1"}
 
+// traceparent is the example of https://www.w3.org/TR/trace-context/#examples-of-http-traceparent-headers.
+const traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
 var facts = map[string]events.Fact{
 	"access.changed.v1":      events.AccessChanged{Revision: 7, Clusters: []string{"c1"}, Rules: []uint64{7}},
 	"scope.changed.v1":       events.ScopeChanged{Revision: 8, Scope: "c1.p1", Kind: "project", Change: "created", Cluster: "c1"},
@@ -58,10 +61,14 @@ func TestGoldensDecodeForEver(t *testing.T) {
 			t.Errorf("%s: %v", path, err)
 			continue
 		}
-		if diff := cmp.Diff(envelope, env); diff != "" {
+		want := envelope
+		if strings.HasSuffix(path, ".traced.json") {
+			want.Trace = traceparent
+		}
+		if diff := cmp.Diff(want, env); diff != "" {
 			t.Errorf("%s: envelope (-want +got):\n%s", path, diff)
 		}
-		if want, ok := facts[strings.TrimSuffix(filepath.Base(path), ".json")]; ok {
+		if want, ok := facts[strings.TrimSuffix(strings.TrimSuffix(filepath.Base(path), ".json"), ".traced")]; ok {
 			if diff := cmp.Diff(want, fact); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", path, diff)
 			}
@@ -70,14 +77,22 @@ func TestGoldensDecodeForEver(t *testing.T) {
 }
 
 func TestRoundTrip(t *testing.T) {
+	traced := envelope
+	traced.Trace = traceparent
 	for name, fact := range facts {
-		data, err := events.Encode(envelope, fact)
-		if err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
-		env, got, err := events.Decode(data)
-		if err != nil || cmp.Diff(fact, got) != "" || env != envelope {
-			t.Errorf("%s: %+v %+v %v", name, env, got, err)
+		for _, want := range []events.Envelope{envelope, traced} {
+			data, err := events.Encode(want, fact)
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			env, got, err := events.Decode(data)
+			if err != nil || cmp.Diff(fact, got) != "" || env != want {
+				t.Errorf("%s: %+v %+v %v", name, env, got, err)
+			}
+			// The extension has the name that CloudEvents gives it, and is not there where there is nothing to say.
+			if named := strings.Contains(string(data), `"traceparent":"00-4bf9`); named != (want.Trace != "") {
+				t.Errorf("%s: %s", name, data)
+			}
 		}
 		if !strings.HasSuffix(fact.Type(), name) {
 			t.Errorf("type %s is not named like its golden %s", fact.Type(), name)

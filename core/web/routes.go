@@ -3,6 +3,7 @@ package web
 import (
 	"fmt"
 	"net/http"
+	"sync"
 
 	"github.com/fleetpass/fleetpass/core"
 )
@@ -11,13 +12,20 @@ import (
 // or 405 with Allow (RFC 9110 §15.5.6). ServeMux by itself answers these in plain text, and redirects a path that is not
 // clean to one that is. The handlers have an Edge of their own; edge surrounds what is answered here.
 func Routes(handlers map[string]http.Handler, edge Edge) http.Handler {
-	served, all := http.NewServeMux(), http.NewServeMux()
+	all := http.NewServeMux()
 	for pattern, h := range handlers {
-		served.Handle(pattern, h)
 		all.Handle(pattern, h)
 	}
+	// Made when it is first needed: to register a hundred patterns is a good part of a cold start.
+	served := sync.OnceValue(func() *http.ServeMux {
+		mux := http.NewServeMux()
+		for pattern, h := range handlers {
+			mux.Handle(pattern, h)
+		}
+		return mux
+	})
 	missing := edge.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if allow := allowed(served, r); allow != "" {
+		if allow := allowed(served(), r); allow != "" {
 			w.Header().Set("Allow", allow)
 			message := knownMethod(r.Method) + " is not among the methods of this path, which are: " + allow
 			JSON(w, http.StatusMethodNotAllowed, Error{

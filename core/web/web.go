@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/fleetpass/fleetpass/core"
+	"github.com/fleetpass/fleetpass/core/trace"
 )
 
 // Edge is what surrounds a function's handler.
@@ -21,7 +22,8 @@ type Edge struct {
 	Function        string           // the name in the table of functions, for the log
 	Log             *slog.Logger     // nil: slog.Default()
 	StrictTransport bool             // send Strict-Transport-Security; off where plain HTTP is served beside HTTPS, as on a laptop
-	Now             func() time.Time // nil: time.Now; only measures durations for the log
+	Now             func() time.Time // nil: time.Now; only measures durations for the log and the metrics
+	Telemetry       *trace.Telemetry // nil: no spans and no metrics
 }
 
 // call is what is known of the request under way. It travels in the context, so that Fail, called anywhere below, adds to
@@ -56,7 +58,9 @@ func (e Edge) Wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := now()
 		c := &call{id: requestID(r), function: e.Function, log: log}
-		r = r.WithContext(context.WithValue(r.Context(), callKey{}, c))
+		ctx := trace.With(r.Context(), e.Telemetry, trace.Act{Function: e.Function, Tenant: tenantForLog(r), Request: c.id})
+		ctx, span := e.begin(ctx, r)
+		r = r.WithContext(context.WithValue(ctx, callKey{}, c))
 		rw := &recorder{ResponseWriter: w}
 		w.Header().Set("X-Request-ID", string(c.id))
 		Headers(w)
@@ -70,22 +74,21 @@ func (e Edge) Wrap(next http.Handler) http.Handler {
 			}
 			if p != nil {
 				// The value of a panic may quote its input, so only its type and the stack are logged.
-				Logger(r.Context()).Error("panic", "type", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+				Logger(r.Context()).ErrorContext(r.Context(), "panic", "type", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
 				if !rw.wrote {
 					Fail(rw, r, errPanic)
 				}
 			}
-			e.line(c, r, rw, now().Sub(start))
+			took := now().Sub(start)
+			e.line(c, r, rw, took)
+			e.end(span, c, r, rw, took)
 		}()
 		next.ServeHTTP(rw, r)
 	})
 }
 
 func (e Edge) line(c *call, r *http.Request, rw *recorder, took time.Duration) {
-	level, status := slog.LevelInfo, rw.status
-	if status == 0 {
-		status = http.StatusOK
-	}
+	level, status := slog.LevelInfo, rw.code()
 	if status >= 500 {
 		level = slog.LevelError
 	}
@@ -94,7 +97,7 @@ func (e Edge) line(c *call, r *http.Request, rw *recorder, took time.Duration) {
 		slog.String("function", c.function),
 		slog.String("method", knownMethod(r.Method)),
 		slog.String("route", r.Pattern),
-		slog.String("tenant", tenantForLog(r)),
+		slog.String("tenant", string(tenantForLog(r))),
 		slog.Int("status", status),
 		slog.Int64("bytes", rw.bytes),
 		slog.Duration("took", took),
@@ -116,12 +119,12 @@ func knownMethod(m string) string {
 }
 
 // tenantForLog is the tenant of the path, if it could be one: no foreign text enters the log through it.
-func tenantForLog(r *http.Request) string {
+func tenantForLog(r *http.Request) core.TenantID {
 	t, err := core.ParseTenantID("tenant", r.PathValue("tenant"))
 	if err != nil {
 		return ""
 	}
-	return string(t)
+	return t
 }
 
 // headers is what every answer begins with. The lists are shared by all answers, and nobody may write into them: Set and
@@ -140,7 +143,8 @@ var headers = map[string][]string{
 // told to others. A handler that serves a page or something cacheable overwrites what it must.
 func Headers(w http.ResponseWriter) { maps.Copy(w.Header(), headers) }
 
-// Logger is the request's logger: it has the request's id and function. Never give it a secret, a token or a body.
+// Logger is the request's logger: it has the request's id and function, and trace.Handler adds the rest where the context is
+// given. Never give it a secret, a token or a body.
 func Logger(ctx context.Context) *slog.Logger {
 	if c := callOf(ctx); c != nil {
 		return c.log.With("request", string(c.id), "function", c.function)
@@ -208,6 +212,14 @@ func (w *recorder) Write(b []byte) (int, error) {
 	n, err := w.ResponseWriter.Write(b)
 	w.bytes += int64(n)
 	return n, err
+}
+
+// code is the status that was answered: a handler that says none says 200.
+func (w *recorder) code() int {
+	if w.status == 0 {
+		return http.StatusOK
+	}
+	return w.status
 }
 
 // Unwrap lets http.ResponseController reach the connection.
