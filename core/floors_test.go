@@ -27,16 +27,21 @@ var floors = []struct {
 	{3, "adapters/", false},
 	{4, "functions", false}, // exactly functions: the table
 	{5, "infra/aws", false},
-	{5, "infra/gcp", true}, // with the main that the platform generates around it
+	{5, "infra/gcp", true},     // with the main that the platform generates around it
+	{5, "infra/stores", false}, // any store and key service by its address
 	{5, "localdev/stack", false},
 	{5, "localdev/idp", false},
 	{4, "localdev/pki", false},        // certificates for the local parts
 	{4, "localdev/runtimeapi", false}, // a local Lambda Runtime API
+	{4, "localdev/parts", false},      // starts DynamoDB Local and the Firestore emulator
+	{4, "localdev/standin/", false},   // the clouds' queues and key services, as far as we use them
 	{5, "localdev/cluster", false},    // starts a real API server: knows nothing of Fleetpass
 	{6, "localdev/e2e", false},
 	{7, "localdev", false},
 	{7, "cmd/fleetpass", true},
+	{7, "cmd/fleetpass-store", false}, // `fleetpass store`: the one command that links every SDK
 	{6, "infra", false},
+	{0, "infra/dist", false}, // builds the archives: imports nothing of ours
 }
 
 func floorOf(pkg string) (floor int, prefix string, together bool) {
@@ -105,7 +110,7 @@ func checkImport(i importOf) string {
 			return "imports a sibling: " + rest
 		case strings.HasPrefix(rest, "adapters/") && from != 5:
 			return "names an adapter, which only a composition root may"
-		case strings.HasPrefix(rest, "core/store/storetest"), strings.HasPrefix(rest, "core/keys/keystest"):
+		case strings.HasPrefix(rest, "core/store/storetest"), strings.HasPrefix(rest, "core/keys/keystest"), strings.HasPrefix(rest, "core/sync/queuetest"):
 			return "imports a test suite outside a test"
 		}
 		return ""

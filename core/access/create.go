@@ -16,6 +16,7 @@ import (
 	"github.com/fleetpass/fleetpass/core/org"
 	"github.com/fleetpass/fleetpass/core/policy"
 	"github.com/fleetpass/fleetpass/core/store"
+	"github.com/fleetpass/fleetpass/core/trace"
 	"github.com/fleetpass/fleetpass/events"
 )
 
@@ -47,7 +48,7 @@ func (s *Service) CreateBatch(ctx context.Context, actor core.Actor, batch []New
 // Seed makes rules without the guard. It is how a tenant's first administrator and a seeded demonstration come to be, and
 // is for code that runs on behalf of nobody: never call it for a request that names the rule.
 func (s *Service) Seed(ctx context.Context, t core.TenantID, batch ...NewRule) ([]core.Rule, error) {
-	return s.create(ctx, core.SystemActor(t), batch, false)
+	return s.create(ctx, trace.Actor(ctx, core.SystemActor(t)), batch, false)
 }
 
 // FirstAdministrator makes the operations by which a person becomes System administrator of the account, for the commit
@@ -349,7 +350,7 @@ func (w *change) finish() ([]store.Op, error) {
 		return nil, err
 	}
 	w.ops = append(w.ops, bump)
-	err = w.put(store.Emit(w.v.tenant, w.v.now, w.actor.Request, w.fact(rev)))
+	err = w.put(store.Emit(w.v.tenant, w.v.now, w.actor, w.fact(rev)))
 	return w.ops, err
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/fleetpass/fleetpass/core/directory"
 	"github.com/fleetpass/fleetpass/core/policy"
 	"github.com/fleetpass/fleetpass/core/store"
+	"github.com/fleetpass/fleetpass/core/trace"
 )
 
 // Delete takes a rule away, if the actor holds delete on access rules in its scope and every permission of its role: who
@@ -33,7 +34,7 @@ func (s *Service) Delete(ctx context.Context, actor core.Actor, id core.RuleID) 
 // that has not expired yet by this clock, is left alone without an error.
 func (s *Service) Expire(ctx context.Context, t core.TenantID, id core.RuleID) error {
 	errLeave := errors.New("nothing to do")
-	err := s.remove(ctx, core.SystemActor(t), id, func(v *view, r core.Rule) error {
+	err := s.remove(ctx, trace.Actor(ctx, core.SystemActor(t)), id, func(v *view, r core.Rule) error {
 		if r.Live(v.now) {
 			return errLeave
 		}
@@ -187,6 +188,19 @@ func (s *Service) KeepsAdministrator(ctx context.Context, t core.TenantID, witho
 		}
 		return v.keepsWithout(ctx, without)
 	})
+}
+
+// Administered says whether the account has an administrator who can sign in: somebody to ask before another is let in.
+func (s *Service) Administered(ctx context.Context, t core.TenantID) (is bool, err error) {
+	err = s.snapshot(ctx, t, func(v *view) error {
+		if err := v.read(ctx); err != nil {
+			return err
+		}
+		all, err := v.administrators(ctx)
+		is = len(all) > 0
+		return err
+	})
+	return is, err
 }
 
 // keepsWithout is KeepsAdministrator within a view whose tenant was read before.

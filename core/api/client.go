@@ -260,6 +260,34 @@ func (c *Client) Reconcile(ctx context.Context, id core.ClusterID) error {
 	return err
 }
 
+const deadLetters = "/api/v1/sync/dead-letters"
+
+// DeadLetters yields what was given up in the scopes that the caller may view.
+func (c *Client) DeadLetters(ctx context.Context) iter.Seq2[DeadLetter, error] {
+	return pages(nil, func(q url.Values) (page []DeadLetter, err error) {
+		_, err = c.Do(ctx, http.MethodGet, deadLetters, q, nil, &page)
+		return page, err
+	})
+}
+
+// ReplayDeadLetter has a dead letter tried again.
+func (c *Client) ReplayDeadLetter(ctx context.Context, id string) error {
+	_, err := c.Do(ctx, http.MethodPost, deadLetters+"/"+url.PathEscape(id)+"/replay", nil, nil, nil)
+	return err
+}
+
+// ReplayDeadLetters has all that can be tried again, at most MaxReplay of them.
+func (c *Client) ReplayDeadLetters(ctx context.Context) (done DeadLetterReplay, err error) {
+	_, err = c.Do(ctx, http.MethodPost, deadLetters+"/replay", nil, nil, &done)
+	return done, err
+}
+
+// DeleteDeadLetter takes a dead letter away for good.
+func (c *Client) DeleteDeadLetter(ctx context.Context, id string) error {
+	_, err := c.Do(ctx, http.MethodDelete, deadLetters+"/"+url.PathEscape(id), nil, nil, nil)
+	return err
+}
+
 // Departments yields the departments that the caller may view.
 func (c *Client) Departments(ctx context.Context) iter.Seq2[Department, error] {
 	return pages(nil, func(q url.Values) ([]Department, error) {

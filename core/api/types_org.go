@@ -52,6 +52,8 @@ type ClusterStatus struct {
 	LastErrorAt     time.Time      `json:"lastErrorAt,omitzero"`
 	Failures        int            `json:"failures,omitzero"`  // runs in a row
 	Terminal        bool           `json:"terminal,omitzero"`  // it is not retried by itself: somebody must mend something
+	RetryAt         time.Time      `json:"retryAt,omitzero"`   // when it is tried again after a failure
+	GivenUpAt       time.Time      `json:"givenUpAt,omitzero"` // when it became a dead letter, and has not gone well since
 	Bootstrap       string         `json:"bootstrap,omitzero"` // the manifest in the cluster: "current", "outdated" or "missing"
 	Pending         int            `json:"pending"`            // objects that wait for something of the cluster's own, such as a namespace
 	Problems        []string       `json:"problems"`           // what waits for a person

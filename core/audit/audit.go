@@ -54,6 +54,7 @@ const (
 	EntityAccessRule  = "access-rule"
 	EntityKey         = "key"
 	EntitySession     = "session"
+	EntityDeadLetter  = "dead-letter"
 )
 
 // Record is one act. It never holds a secret, a token, or anything that proves who someone is.

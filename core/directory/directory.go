@@ -148,7 +148,7 @@ func (o *ops) bump(meta store.Record[org.Tenant]) core.Revision {
 }
 
 func (o *ops) emit(t core.TenantID, now time.Time, actor core.Actor, f events.Fact) {
-	o.add(store.Emit(t, now, actor.Request, f))
+	o.add(store.Emit(t, now, actor, f))
 }
 
 func (o *ops) commit(ctx context.Context, db store.DB) error {

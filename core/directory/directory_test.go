@@ -308,7 +308,7 @@ func TestGroups(t *testing.T) {
 	w := newWorld(t)
 	ctx := t.Context()
 	a, b := w.user(t, "a@example.com"), w.user(t, "b@example.com")
-	for _, bad := range []string{"", "*", "system:masters", "ＳＹＳＴＥＭ:masters", "fleetpass-id:uid:0", "e\u0301"} {
+	for _, bad := range []string{"a/b", "what?", "50%", "#1", "", "*", "system:masters", "ＳＹＳＴＥＭ:masters", "fleetpass-id:uid:0", "e\u0301"} {
 		_, err := w.CreateGroup(ctx, w.admin, acme, bad)
 		wantErr(t, err, core.Invalid, "name")
 	}

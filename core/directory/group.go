@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strings"
 
 	"github.com/fleetpass/fleetpass/core"
 	"github.com/fleetpass/fleetpass/core/audit"
@@ -17,6 +18,11 @@ func (s *Service) CreateGroup(ctx context.Context, actor core.Actor, t core.Tena
 	name2, err := core.ParseGroupName("name", name)
 	if err != nil {
 		return Group{}, err
+	}
+	// A local group is named in the paths of the API, and not every front door hands a path over as it came: Amazon's HTTP APIs
+	// decode it. Names that an identity provider sends are in no path and may hold anything.
+	if strings.ContainsAny(string(name2), "/?#%") {
+		return Group{}, core.BadField("name", "must not hold / ? # or %: the name of a local group is part of addresses")
 	}
 	var g Group
 	err = store.Retry(ctx, func() error {

@@ -9,10 +9,12 @@ import (
 	"fmt"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/crypto/argon2"
 
 	"github.com/fleetpass/fleetpass/core"
+	"github.com/fleetpass/fleetpass/core/trace"
 )
 
 // Cost is the cost of an argon2id hash (RFC 9106 §3.1).
@@ -52,8 +54,12 @@ var idKey = argon2.IDKey
 func argon(ctx context.Context, c Cost, password, salt []byte) ([]byte, error) {
 	select {
 	case hashing <- struct{}{}:
+		trace.From(ctx).Waited(ctx, 0)
 	default:
-		if err := wait(ctx); err != nil {
+		since := time.Now()
+		err := wait(ctx)
+		trace.From(ctx).Waited(ctx, time.Since(since))
+		if err != nil {
 			return nil, err
 		}
 	}

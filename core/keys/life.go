@@ -9,6 +9,7 @@ import (
 	"github.com/fleetpass/fleetpass/core"
 	"github.com/fleetpass/fleetpass/core/due"
 	"github.com/fleetpass/fleetpass/core/store"
+	"github.com/fleetpass/fleetpass/core/trace"
 	"github.com/fleetpass/fleetpass/events"
 )
 
@@ -136,6 +137,7 @@ func (r *Ring) succession(k *key) time.Time { return k.ActiveAt.Add(r.period() -
 type change struct {
 	tenant  core.TenantID
 	now     time.Time
+	by      core.Actor // for the event: what the change is part of
 	set     *keyset
 	touched map[string]bool
 	deleted map[string]bool
@@ -179,7 +181,7 @@ func (r *Ring) change(ctx context.Context, t core.TenantID, now time.Time, decid
 		if err := r.read(ctx, t, set, nil); err != nil {
 			return err
 		}
-		c := &change{tenant: t, now: now, set: set, touched: make(map[string]bool), deleted: make(map[string]bool)}
+		c := &change{tenant: t, now: now, by: trace.Actor(ctx, core.SystemActor(t)), set: set, touched: make(map[string]bool), deleted: make(map[string]bool)}
 		if err := decide(c); err != nil {
 			return err
 		}
@@ -229,7 +231,7 @@ func (r *Ring) ops(c *change) (ops []store.Op, err error) {
 		return nil, nil
 	}
 	if len(ops) > 0 {
-		op, err := store.Emit(c.tenant, c.now, "", events.KeysRotated{Published: published})
+		op, err := store.Emit(c.tenant, c.now, c.by, events.KeysRotated{Published: published})
 		if err != nil {
 			return nil, err
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/fleetpass/fleetpass/core/audit"
 	"github.com/fleetpass/fleetpass/core/due"
 	"github.com/fleetpass/fleetpass/core/store"
+	"github.com/fleetpass/fleetpass/core/trace"
 )
 
 // DeleteScope deletes a cluster, department or project, in one commit, by a tombstone: from then on it and everything
@@ -187,7 +188,7 @@ func (s *Service) EraseData(ctx context.Context, t core.TenantID) error {
 		var o ops
 		o.list = append(o.list, store.Delete(items[0].Key, items[0].Version))
 		o.add(entries.Put(entry.Key, entry.Version, entry.Value))
-		o.add(audit.Op(core.SystemActor(core.SystemTenant), s.Now(), audit.Record{
+		o.add(audit.Op(trace.Actor(ctx, core.SystemActor(core.SystemTenant)), s.Now(), audit.Record{
 			Tenant: core.SystemTenant, Action: audit.Delete, EntityType: audit.EntityTenant, EntityID: string(t), Reason: "data erased",
 		}))
 		return o.commit(ctx, s.DB)

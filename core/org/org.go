@@ -132,7 +132,7 @@ func (o *ops) schedule(k due.Kind, t core.TenantID, ref string, at time.Time) {
 }
 
 func (o *ops) emit(t core.TenantID, now time.Time, actor core.Actor, f events.Fact) {
-	o.add(store.Emit(t, now, actor.Request, f))
+	o.add(store.Emit(t, now, actor, f))
 }
 
 func (o *ops) commit(ctx context.Context, db store.DB) error {

@@ -16,6 +16,7 @@ import (
 	"github.com/fleetpass/fleetpass/core/audit"
 	"github.com/fleetpass/fleetpass/core/due"
 	"github.com/fleetpass/fleetpass/core/store"
+	"github.com/fleetpass/fleetpass/core/trace"
 	"github.com/fleetpass/fleetpass/events"
 )
 
@@ -50,7 +51,7 @@ func (s *Service) CreateTenant(ctx context.Context, actor core.Actor, id, name s
 	if err := checkName("name", name); err != nil {
 		return "", err
 	}
-	return s.create(ctx, actor, t, name)
+	return s.createWelcoming(ctx, actor, t, name)
 }
 
 // EnsureSystem makes the operators' tenant if it is not there, and then returns a welcome token for the first operator.
@@ -60,50 +61,60 @@ func (s *Service) EnsureSystem(ctx context.Context) (welcome string, err error) 
 	if err == nil || !errors.Is(err, core.NotFound) {
 		return "", err
 	}
-	welcome, err = s.create(ctx, core.SystemActor(core.SystemTenant), core.SystemTenant, "Fleetpass operators")
+	welcome, err = s.createWelcoming(ctx, trace.Actor(ctx, core.SystemActor(core.SystemTenant)), core.SystemTenant, operatorsName)
 	if errors.Is(err, core.Exists) { // another instance was faster
 		return "", nil
 	}
 	return welcome, err
 }
 
-func (s *Service) create(ctx context.Context, actor core.Actor, t core.TenantID, name string) (string, error) {
-	items, err := s.DB.Get(ctx, store.Meta(t), store.TenantEntry(t))
-	if err != nil {
+// createWelcoming makes a tenant and its welcome token.
+func (s *Service) createWelcoming(ctx context.Context, actor core.Actor, t core.TenantID, name string) (string, error) {
+	token := core.NewSecret()
+	if err := s.create(ctx, actor, t, name, hashWelcome(token)); err != nil {
 		return "", err
 	}
+	return token, nil
+}
+
+// create makes a tenant that welcomes whoever has the token of that hash, in one commit with more operations.
+func (s *Service) create(ctx context.Context, actor core.Actor, t core.TenantID, name, hash string, more ...store.Op) error {
+	items, err := s.DB.Get(ctx, store.Meta(t), store.TenantEntry(t))
+	if err != nil {
+		return err
+	}
 	if items[0].Version != 0 || items[1].Version != 0 {
-		return "", fmt.Errorf("tenant %s: %w", t, core.Exists)
+		return fmt.Errorf("tenant %s: %w", t, core.Exists)
 	}
 	now := s.Now()
-	token := core.NewSecret()
 	ten := Tenant{
 		ID: t, Name: name, State: Active, Revision: 1, Epoch: newEpoch(now), Settings: Defaults(),
 		CreatedAt: now, CreatedBy: actor.Subject,
 	}
-	var o ops
+	o := ops{list: more}
 	o.add(tenants.Put(store.Meta(t), 0, ten))
 	o.add(entries.Put(store.TenantEntry(t), 0, Entry{t, name, Active, now}))
-	o.welcome(t, 0, token, now)
+	o.welcome(t, 0, hash, now)
 	o.record(actor, now, t, audit.Create, "")
 	o.emit(t, now, actor, events.TenantChanged{Change: "created"})
 	o.schedule(due.Seal, t, "", now.Add(SealEvery))
 	keys, err := s.Ring.Init(ctx, t)
 	if err != nil {
-		return "", err
+		return err
 	}
 	o.list = append(o.list, keys...)
 	err = o.commit(ctx, s.DB)
 	if errors.Is(err, core.Conflict) {
-		return "", fmt.Errorf("tenant %s: %w", t, core.Exists)
+		return fmt.Errorf("tenant %s: %w", t, core.Exists)
 	}
-	return token, err
+	return err
 }
 
 // SealEvery is how often a tenant's audit records are sealed.
 const SealEvery = time.Minute
 
-// welcome is what is kept of the welcome token that waits. It has 256 random bits, so that a plain hash of it tells nothing.
+// welcome is what is kept of the welcome token that waits. It has 256 random bits, so that a plain hash of it tells nothing:
+// its SHA-256 in hexadecimal, which a deployer can make with a shell's own tools (EnsureOperators).
 type welcome struct {
 	Hash string `json:"hash"`
 }
@@ -121,13 +132,13 @@ func Welcomes(it store.Item, token string) (bool, error) {
 }
 
 func hashWelcome(token string) string {
-	h := sha256.Sum256([]byte("welcome\x00" + token))
+	h := sha256.Sum256([]byte(token))
 	return hex.EncodeToString(h[:])
 }
 
-// welcome lets a token wait, in the place of the one that waited at that version.
-func (o *ops) welcome(t core.TenantID, was store.Version, token string, now time.Time) {
-	op, err := welcomes.Put(WelcomeKey(t), was, welcome{hashWelcome(token)})
+// welcome lets the token of a hash wait, in the place of the one that waited at that version.
+func (o *ops) welcome(t core.TenantID, was store.Version, hash string, now time.Time) {
+	op, err := welcomes.Put(WelcomeKey(t), was, welcome{hash})
 	o.add(op.Until(now.Add(WelcomeLife)), err)
 }
 
@@ -147,7 +158,7 @@ func (s *Service) Welcome(ctx context.Context, actor core.Actor, t core.TenantID
 		now := s.Now()
 		var o ops
 		o.list = append(o.list, store.Check(meta.Key, meta.Version))
-		o.welcome(t, items[1].Version, token, now)
+		o.welcome(t, items[1].Version, hashWelcome(token), now)
 		o.record(actor, now, t, audit.Update, "a welcome token was made")
 		return o.commit(ctx, s.DB)
 	})

@@ -16,6 +16,9 @@ import (
 // message does no harm.
 const ReconcileEvery = 10 * time.Minute
 
+// MaxClusters is how many clusters an account may have: a change of its rules concerns them all at once.
+const MaxClusters = 1000
+
 // NewProject is what a project is made of.
 type NewProject struct {
 	Name      string
@@ -23,7 +26,7 @@ type NewProject struct {
 	Namespace string       // empty: "fleetpass-" and the name
 }
 
-// CreateCluster adds a cluster to the account.
+// CreateCluster adds a cluster to the account. More than MaxClusters are core.Limit.
 func (s *Service) CreateCluster(ctx context.Context, actor core.Actor, t core.TenantID, name string, r Reach) (Scope, error) {
 	name, err := core.ParseProjectName("name", name)
 	if err != nil {
@@ -115,6 +118,11 @@ func (s *Service) createScope(ctx context.Context, actor core.Actor, t core.Tena
 				}
 			}
 		}
+		if sc.Kind == core.Cluster {
+			if err := s.room(ctx, t); err != nil {
+				return err
+			}
+		}
 		now := s.Now()
 		sc.CreatedAt, sc.CreatedBy, sc.UpdatedAt = now, actor.Subject, now
 		var o ops
@@ -131,6 +139,22 @@ func (s *Service) createScope(ctx context.Context, actor core.Actor, t core.Tena
 		return o.commit(ctx, s.DB)
 	})
 	return sc, err
+}
+
+// room says whether the account may have one more cluster. The caller has read Meta before, and writes it.
+func (s *Service) room(ctx context.Context, t core.TenantID) error {
+	names, n := store.ScopeNames(t, core.AccountScope(t), core.Cluster), 0
+	names.Limit = MaxClusters
+	for _, err := range s.DB.List(ctx, names) {
+		if err != nil {
+			return err
+		}
+		n++
+	}
+	if n >= MaxClusters {
+		return fmt.Errorf("the account has %d clusters, the most there may be: %w", n, core.Limit)
+	}
+	return nil
 }
 
 // pointTo is the body of an index item: the id that it stands for, as a JSON string. Ids need no escaping.

@@ -472,3 +472,33 @@ func TestReplace(t *testing.T) {
 		t.Errorf("its old name is not free: %v", err)
 	}
 }
+
+func TestMaxClusters(t *testing.T) {
+	w := newWorld(t)
+	one := w.cluster(t, "one")
+	var ops []store.Op
+	for i := range org.MaxClusters - 1 {
+		ops = append(ops, store.Put(store.ScopeName(acme, core.AccountScope(acme), core.Cluster, fmt.Sprint("c", i)), 0, []byte(`"x"`)))
+	}
+	for chunk := range slices.Chunk(ops, store.MaxOps) {
+		if err := w.DB.Commit(t.Context(), chunk...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	create := func() error {
+		_, err := w.CreateCluster(t.Context(), w.admin, acme, "more", org.Reach{Server: "https://more.example.com"})
+		return err
+	}
+	if err := create(); !errors.Is(err, core.Limit) || !strings.Contains(err.Error(), "1000 clusters") {
+		t.Errorf("one too many: %v", err)
+	}
+	if _, err := w.CreateDepartment(t.Context(), w.admin, acme, one.Cluster, "dep"); err != nil {
+		t.Errorf("what is below a cluster: %v", err)
+	}
+	if err := w.DeleteScope(t.Context(), w.admin, acme, one.ID, true); err != nil {
+		t.Fatal(err)
+	}
+	if err := create(); err != nil {
+		t.Errorf("in place of one that was deleted: %v", err)
+	}
+}

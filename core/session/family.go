@@ -217,7 +217,7 @@ func (s *Service) revoke(ctx context.Context, actor core.Actor, rec store.Record
 		if err != nil {
 			return err
 		}
-		told, err := store.Emit(actor.Tenant, now, actor.Request, events.UserChanged{User: string(f.User), Change: "signed-out"})
+		told, err := store.Emit(actor.Tenant, now, actor, events.UserChanged{User: string(f.User), Change: "signed-out"})
 		if err != nil {
 			return err
 		}
