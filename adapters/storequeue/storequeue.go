@@ -6,11 +6,9 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"strings"
 	gosync "sync"
 	"time"
 
-	"github.com/fleetpass/fleetpass/core"
 	"github.com/fleetpass/fleetpass/core/store"
 	"github.com/fleetpass/fleetpass/core/sync"
 )
@@ -19,8 +17,9 @@ import (
 // and one time become one: a message is only a hint. A worker removes a message only if nobody sent it anew while it was
 // handled.
 //
-// A message that fails waits and is counted on, whatever is sent meanwhile: else a timer that sends for the cluster again
-// and again would keep it from the dead letters for ever, and every change from its pause.
+// What a message comes to is the handler's business: functions/sync sends anew what failed, and keeps dead letters. A message
+// whose handler fails all the same, because the store does not answer, comes again with growing pauses until it is handled.
+// It pauses whatever is sent meanwhile.
 type Queue struct {
 	DB  store.DB
 	Now func() time.Time
@@ -37,22 +36,14 @@ func New(db store.DB, now func() time.Time) *Queue {
 type queued struct {
 	Message  sync.Message `json:"message"`
 	Due      time.Time    `json:"due"`
-	Attempts int          `json:"attempts,omitempty"`
-	Error    string       `json:"error,omitempty"` // of the last attempt
+	Failures int          `json:"failures,omitempty"` // of its handler, in a row
 }
 
-const (
-	// maxAttempts is after how many failures a message goes to the dead letters; with the pauses below that is half an hour.
-	maxAttempts = 40
+// maxRunning is how many messages are handled side by side; the others wait for one of them to end.
+const maxRunning = 64
 
-	// maxRunning is how many messages are handled side by side; the others wait for one of them to end.
-	maxRunning = 64
-
-	maxError = 1 << 10 // bytes of an error that are kept
-)
-
-func backoff(attempt int) time.Duration {
-	return min(time.Second<<min(attempt-1, 10), time.Minute)
+func backoff(failures int) time.Duration {
+	return min(time.Second<<min(failures-1, 10), time.Minute)
 }
 
 var messages store.Table[queued]
@@ -82,7 +73,7 @@ func (q *Queue) Send(ctx context.Context, all ...sync.Message) error {
 }
 
 func (q *Queue) put(ctx context.Context, m sync.Message) error {
-	key := store.Queued(id(m), false)
+	key := store.Queued(id(m))
 	items, err := q.DB.Get(ctx, key)
 	if err != nil {
 		return err
@@ -96,7 +87,7 @@ func (q *Queue) put(ctx context.Context, m sync.Message) error {
 		m = m.And(next.Message)
 	}
 	next.Message = m
-	if next.Attempts == 0 { // else it is pausing, a minute at most
+	if next.Failures == 0 { // else it is pausing, a minute at most
 		next.Due = m.NotBefore
 		if next.Due.IsZero() {
 			next.Due = q.Now()
@@ -110,8 +101,8 @@ func (q *Queue) put(ctx context.Context, m sync.Message) error {
 }
 
 // Work hands due messages to handle, each in a goroutine of its own, at most maxRunning side by side, until ctx ends. A
-// message that fails comes again with growing pauses and goes to the dead letters in the end; one that hangs holds up no
-// other. Work returns when those under way have ended.
+// message whose handling fails comes again with growing pauses; one that hangs holds up no other. Work returns when those
+// under way have ended.
 func (q *Queue) Work(ctx context.Context, handle func(context.Context, sync.Message) error) error {
 	busy := map[string]bool{}
 	done := make(chan string)
@@ -119,7 +110,7 @@ func (q *Queue) Work(ctx context.Context, handle func(context.Context, sync.Mess
 	defer running.Wait()
 	for {
 		next := q.Now().Add(time.Minute)
-		for rec, err := range messages.List(ctx, q.DB, store.QueuedAll(false)) {
+		for rec, err := range messages.List(ctx, q.DB, store.QueuedAll()) {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
@@ -175,6 +166,9 @@ func (q *Queue) attempt(ctx context.Context, rec store.Record[queued], handle fu
 		return // shutting down, so the failure says nothing: the message stays as it was
 	}
 	ctx = context.WithoutCancel(ctx)
+	if failed != nil {
+		slog.WarnContext(ctx, "a queued message comes again", "message", id(rec.Value.Message), "failures", rec.Value.Failures+1, "error", failed)
+	}
 	if err := store.Retry(ctx, func() error { return q.settle(ctx, rec, failed) }); err != nil {
 		slog.ErrorContext(ctx, "the queue cannot be written", "message", id(rec.Value.Message), "error", err)
 	}
@@ -196,23 +190,14 @@ func (q *Queue) settle(ctx context.Context, rec store.Record[queued], failed err
 	case failed == nil && now.Version == rec.Version:
 		return q.DB.Commit(ctx, store.Delete(rec.Key, rec.Version))
 	case failed == nil:
-		m.Attempts, m.Error, m.Due = 0, "", q.Now()
+		m.Failures, m.Due = 0, q.Now()
 	default:
-		m.Attempts++
-		m.Error = failed.Error()
-		m.Error = strings.ToValidUTF8(m.Error[:min(len(m.Error), maxError)], "?")
-		m.Due = q.Now().Add(backoff(m.Attempts))
+		m.Failures++
+		m.Due = q.Now().Add(backoff(m.Failures))
 	}
-	if m.Attempts < maxAttempts {
-		op, err := messages.Put(rec.Key, now.Version, m)
-		if err != nil {
-			return err
-		}
-		return q.DB.Commit(ctx, op)
-	}
-	dead, err := messages.Put(store.Queued(id(m.Message)+"/"+core.NewID(), true), 0, m)
+	op, err := messages.Put(rec.Key, now.Version, m)
 	if err != nil {
 		return err
 	}
-	return q.DB.Commit(ctx, store.Delete(rec.Key, now.Version), dead)
+	return q.DB.Commit(ctx, op)
 }

@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/fleetpass/fleetpass/adapters/bolt"
@@ -27,9 +27,9 @@ func open(t *testing.T) store.DB {
 	return db
 }
 
-func count(t *testing.T, db store.DB, dead bool) (n int) {
+func count(t *testing.T, db store.DB) (n int) {
 	t.Helper()
-	for _, err := range db.List(context.Background(), store.QueuedAll(dead)) {
+	for _, err := range db.List(context.Background(), store.QueuedAll()) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -65,7 +65,7 @@ func TestMessagesOfOneClusterAreOne(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if n := count(t, db, false); n != 2 {
+	if n := count(t, db); n != 2 {
 		t.Errorf("%d messages wait, want 2", n)
 	}
 	got := make(chan sync.Message, 9)
@@ -75,7 +75,7 @@ func TestMessagesOfOneClusterAreOne(t *testing.T) {
 		t.Errorf("one cluster came twice")
 	}
 	stop()
-	if n := count(t, db, false); n != 0 {
+	if n := count(t, db); n != 0 {
 		t.Errorf("%d messages are left", n)
 	}
 }
@@ -129,96 +129,65 @@ type clock struct{ offset atomic.Int64 }
 func (c *clock) now() time.Time          { return time.Now().UTC().Add(time.Duration(c.offset.Load())) }
 func (c *clock) advance(d time.Duration) { c.offset.Add(int64(d)) }
 
-func TestWhatKeepsFailingEndsInTheDeadLetters(t *testing.T) {
-	db, now := open(t), &clock{}
-	q := storequeue.New(db, now.now)
-	if err := q.Send(t.Context(), message("bad")); err != nil {
-		t.Fatal(err)
-	}
-	tries := 0
-	wake := func() { // a message for another cluster wakes the worker, which then sees the moved clock
-		if err := q.Send(t.Context(), message("good")); err != nil {
-			t.Error(err)
-		}
-	}
-	failed := make(chan struct{}, 1)
-	stop := work(t, q, func(_ context.Context, m sync.Message) error {
-		if m.Cluster == "good" {
-			return nil
-		}
-		tries++ // one message is never handled twice at once, which the race detector would see
-		failed <- struct{}{}
-		return errors.New("the cluster does not answer")
-	})
-	defer stop()
-	deadline := time.After(20 * time.Second)
-	for count(t, db, true) == 0 {
-		select {
-		case <-failed:
-		case <-deadline:
-			t.Fatalf("not in the dead letters after %d tries", tries)
-		case <-time.After(time.Millisecond):
-			now.advance(2 * time.Minute) // more than any pause
-			wake()
-		}
-	}
-	if tries != 40 {
-		t.Errorf("tried %d times, want 40", tries)
+// What keeps failing comes again with pauses that grow to a minute, for ever, although it is sent anew all the time, and is
+// handled in the end. The clock is the bubble's, so the pauses are counted and not waited for.
+func TestWhatKeepsFailingPauses(t *testing.T) {
+	for name, during := range map[string]bool{"sent anew between tries": false, "sent anew during each": true} {
+		t.Run(name, func(t *testing.T) { synctest.Test(t, func(t *testing.T) { keepsFailing(t, during) }) })
 	}
 }
 
-// A message that fails is counted on and pauses, although it is sent anew all the time, between attempts and during one.
-func TestSendingAnewForgivesNothing(t *testing.T) {
-	for name, during := range map[string]bool{"between": false, "during": true} {
-		t.Run(name, func(t *testing.T) { testSendingAnew(t, during) })
-	}
-}
-
-func testSendingAnew(t *testing.T, during bool) {
-	db, now := open(t), &clock{}
-	q := storequeue.New(db, now.now)
+func keepsFailing(t *testing.T, during bool) {
+	db := open(t)
+	q := storequeue.New(db, utc)
 	send := func() {
 		if err := q.Send(t.Context(), message("bad")); err != nil {
 			t.Error(err)
 		}
 	}
-	var tries atomic.Int32
-	failed := make(chan struct{}, 1)
+	const tries = 60
+	var at []time.Time
+	var failed atomic.Int64
+	handled := make(chan struct{})
 	send()
-	stop := work(t, q, func(ctx context.Context, _ sync.Message) error {
-		tries.Add(1)
+	stop := work(t, q, func(context.Context, sync.Message) error {
+		at = append(at, time.Now())
+		if failed.Add(1) == tries {
+			close(handled)
+			return nil
+		}
 		if during {
 			send()
 		}
-		select {
-		case failed <- struct{}{}:
-		case <-ctx.Done():
-		}
-		return errors.New(strings.Repeat("é", 2000))
+		return errors.New("the store does not answer")
 	})
-	defer stop()
-	<-failed
-	for range 50 { // within the pause
-		send()
-	}
-	if n := tries.Load(); n > 2 {
-		t.Errorf("tried %d times within a second", n)
-	}
-	deadline := time.After(20 * time.Second)
-	for count(t, db, true) == 0 {
-		select {
-		case <-failed:
-		case <-deadline:
-			t.Fatalf("not in the dead letters after %d tries", tries.Load())
-		case <-time.After(time.Millisecond):
-			now.advance(2 * time.Minute)
-			if count(t, db, false) > 0 {
-				send()
+	if !during {
+		done := make(chan struct{})
+		defer func() { close(done); synctest.Wait() }()
+		go func() {
+			for {
+				select {
+				case <-done:
+					return
+				case <-time.After(300 * time.Millisecond):
+				}
+				if failed.Load() < tries-1 {
+					send()
+				}
 			}
+		}()
+	}
+	<-handled
+	synctest.Wait()
+	stop()
+	for i := 1; i < tries; i++ {
+		want := min(time.Second<<min(i-1, 10), time.Minute)
+		if got := at[i].Sub(at[i-1]); got < want || got > want+time.Second {
+			t.Errorf("pause %d was %s, want %s", i, got, want)
 		}
 	}
-	if n := tries.Load(); n < 40 || n > 42 {
-		t.Errorf("tried %d times, want 40", n)
+	if n := count(t, db); n != 0 {
+		t.Errorf("%d messages wait, and the last try succeeded", n)
 	}
 }
 

@@ -172,7 +172,6 @@ func (r *run) applySome(ctx context.Context, known knownObjects, changes []kube.
 	}
 
 	// Then the writes.
-	until := r.Now().Add(or(r.LeaseFor, defaultLease))
 	results := make([]kube.Object, len(changes))
 	errs := make([]error, len(changes))
 	var g errgroup.Group
@@ -181,13 +180,16 @@ func (r *run) applySome(ctx context.Context, known knownObjects, changes []kube.
 		g.Go(func() error {
 			switch {
 			case ctx.Err() != nil:
-				errs[i] = fmt.Errorf("not tried: %w", core.Unavailable)
-			case !r.Now().Before(until):
+				errs[i] = theirs{fmt.Errorf("not tried: %w", core.Unavailable)}
+			case r.left() <= 0:
 				errs[i] = errLost
 			case r.isDeaf():
-				errs[i] = fmt.Errorf("not tried, the cluster does not answer: %w", core.Unavailable)
+				errs[i] = theirs{fmt.Errorf("not tried, the cluster does not answer: %w", core.Unavailable)}
 			default:
-				results[i], errs[i] = r.write(ctx, c)
+				var err error
+				if results[i], err = r.write(ctx, c); err != nil {
+					errs[i] = theirs{err}
+				}
 			}
 			return nil
 		})
@@ -238,7 +240,7 @@ func (r *run) applySome(ctx context.Context, known knownObjects, changes []kube.
 // cluster does not accept must not keep the others in a binding. The refusal stays the outcome.
 func (r *run) write(ctx context.Context, c kube.Change) (kube.Object, error) {
 	o, err := r.cluster.Apply(ctx, c)
-	if less, ok := c.Reduced(); ok && terminal(err) {
+	if less, ok := c.Reduced(); ok && terminal(err) && !isOurs(err) {
 		_, again := r.cluster.Apply(ctx, less)
 		if again != nil {
 			err = fmt.Errorf("%w, after a refusal of the whole: %v", again, err)

@@ -43,7 +43,7 @@ func (s *Service) target(t core.TenantID, cluster org.Scope) Target {
 				IssuedAt: now, Expires: now.Add(tokenLife), ID: core.NewID(), PreferredUsername: kube.SyncUser,
 			})
 			if err != nil {
-				return "", err
+				return "", ours{err}
 			}
 			minted, until = raw, now.Add(tokenLife)
 			return raw, nil

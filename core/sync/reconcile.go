@@ -12,12 +12,12 @@ import (
 	"github.com/fleetpass/fleetpass/core"
 	"github.com/fleetpass/fleetpass/core/kube"
 	"github.com/fleetpass/fleetpass/core/org"
-	"github.com/fleetpass/fleetpass/core/store"
 )
 
 // Reconcile brings one cluster to what the store says, whatever the message's reason. It returns nil when that is done,
-// or when trying again would not help, which the cluster's Status then says and the log complains of; any other error
-// asks for the message to be delivered again.
+// or when trying again would not help, which the cluster's Status then says, the log complains of and a dead letter holds;
+// it also does when the cluster pauses after a failure, since the retry that is due does everything. Any other error is for
+// Again.
 //
 // Runs may be killed or frozen anywhere and thaw after others have passed. What keeps that harmless:
 //
@@ -30,8 +30,11 @@ import (
 //
 // Nothing holds back a removal: not a tenant that changes all the time, since each removal is confirmed by itself; not a
 // subject that the cluster refuses in the same binding; not an object that was tampered with elsewhere.
-func (s *Service) Reconcile(ctx context.Context, m Message) error {
-	if done, err := s.reached(ctx, m); err != nil || done {
+func (s *Service) Reconcile(ctx context.Context, m Message) (err error) {
+	seen := &observed{began: s.Now()}
+	defer func() { seen.tell(ctx, s.Now(), err) }()
+	about(ctx, m.Cluster, m.Revision, 0)
+	if skip, err := s.superfluous(ctx, m); err != nil || skip {
 		return err
 	}
 	sit, err := s.where(ctx, m.Tenant, m.Cluster)
@@ -47,30 +50,39 @@ func (s *Service) Reconcile(ctx context.Context, m Message) error {
 	}
 	cluster, err := s.Dial(s.target(m.Tenant, sit.cluster))
 	if err != nil {
-		return err
+		return theirs{err}
 	}
-	r := &run{Service: s, message: m, cluster: cluster, holder: core.NewID()}
+	r := &run{Service: s, message: m, cluster: cluster, holder: core.NewID(), seen: seen}
 	if err := r.begin(ctx); err != nil {
 		return err
 	}
+	stop := r.renew(ctx)
+	defer stop() // whatever panics
 	for range maxRounds {
+		began := time.Now()
 		err = r.round(ctx)
-		if !r.again(ctx, err) {
+		if !r.again(ctx, err, time.Since(began)) {
 			break
 		}
 	}
+	stop()
 	return r.end(ctx, err)
 }
 
-// reached says that nothing is left of a message: the cluster came to its revision by an earlier one, and nothing went
-// wrong then or is under way.
-func (s *Service) reached(ctx context.Context, m Message) (bool, error) {
-	if m.Full || m.Revision == 0 || !m.NotBefore.IsZero() {
-		return false, nil
-	}
+// superfluous says that nothing is left of a message: the cluster came to its revision by an earlier one, and nothing went
+// wrong then or is under way; or the cluster pauses.
+func (s *Service) superfluous(ctx context.Context, m Message) (bool, error) {
 	rec, err := s.record(ctx, m.Tenant, m.Cluster)
 	v := rec.Value
-	return err == nil && v.Reached >= m.Revision && v.LastError == "" && len(v.InFlight) == 0 && !v.AllInFlight, err
+	switch {
+	case err != nil:
+		return false, err
+	case s.ahead(v.RetryAt) && v.waits(m):
+		return true, nil
+	case m.Full || m.Revision == 0 || !m.NotBefore.IsZero():
+		return false, nil
+	}
+	return v.Reached >= m.Revision && v.LastError == "" && len(v.InFlight) == 0 && !v.AllInFlight, nil
 }
 
 // run is one run over one cluster.
@@ -80,6 +92,7 @@ type run struct {
 	cluster Cluster
 	holder  string
 	began   record // as it was when the lease was taken
+	seen    *observed
 
 	// Of the last round:
 	revision core.Revision
@@ -91,9 +104,14 @@ type run struct {
 	leaving  bool
 	wroteNow int
 
-	wrote int // of all rounds
+	// Of all rounds:
+	wrote    int
+	answered core.Revision // at which the cluster was read last; 0: it was not
+	unheard  bool          // it did not answer when it was to be read
+	putOff   time.Time     // the RetryAt of somebody who found it busy, and who was looked for since
 
 	mu          sync.Mutex
+	held        time.Time         // until when this run has the lease
 	inFlight    map[kube.Ref]bool // about to be written, or written without hearing the outcome
 	allInFlight bool              // they are too many to name
 	deaf        int               // requests without an answer
@@ -104,68 +122,8 @@ type failure struct {
 	err  error
 }
 
-var errBusy = fmt.Errorf("another run is at work on the cluster: %w", core.Conflict)
-
-// begin takes the lease.
-func (r *run) begin(ctx context.Context) error {
-	busy := false
-	err := store.Retry(ctx, func() error {
-		rec, err := r.record(ctx, r.message.Tenant, r.message.Cluster)
-		if err != nil {
-			return err
-		}
-		now := r.Now()
-		if l := rec.Value.Lease; l != nil && now.Before(l.Until) {
-			busy = true
-			return nil
-		}
-		rec.Value.Lease = &lease{r.holder, now.Add(or(r.LeaseFor, defaultLease))}
-		rec.Value.TriedAt = now
-		op, err := records.Put(rec.Key, rec.Version, rec.Value)
-		if err != nil {
-			return err
-		}
-		r.began = rec.Value
-		return r.DB.Commit(ctx, op)
-	})
-	if err == nil && busy {
-		return errBusy
-	}
-	r.inFlight, r.allInFlight = map[kube.Ref]bool{}, r.began.AllInFlight
-	for _, name := range r.began.InFlight {
-		if ref, ok := kube.ParseRef(name); ok {
-			r.inFlight[ref] = true
-		}
-	}
-	return err
-}
-
-// note changes the cluster's record, together with more operations, if the run still has the lease, and renews that.
-func (r *run) note(ctx context.Context, change func(*record), more ...store.Op) error {
-	return store.Retry(ctx, func() error {
-		rec, err := r.record(ctx, r.message.Tenant, r.message.Cluster)
-		if err != nil {
-			return err
-		}
-		now := r.Now()
-		if l := rec.Value.Lease; l == nil || l.Holder != r.holder || !now.Before(l.Until) {
-			return errLost
-		}
-		rec.Value.Lease.Until = now.Add(or(r.LeaseFor, defaultLease))
-		change(&rec.Value)
-		op, err := records.Put(rec.Key, rec.Version, rec.Value)
-		if err != nil {
-			return err
-		}
-		return r.DB.Commit(ctx, append([]store.Op{op}, more...)...)
-	})
-}
-
-// errLost says that the lease ran out. It is no core.Conflict, which store.Retry would try again.
-var errLost = fmt.Errorf("the lease on the cluster ran out: %w", core.Unavailable)
-
 // errMoved says that the tenant changed while it was read.
-var errMoved = fmt.Errorf("the tenant changed meanwhile: %w", core.Conflict)
+var errMoved error = theirs{fmt.Errorf("the tenant changed meanwhile: %w", core.Conflict)}
 
 // round reads the store and the cluster, and makes the difference go away as far as it can.
 func (r *run) round(ctx context.Context) error {
@@ -179,9 +137,9 @@ func (r *run) round(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	have, err := r.cluster.Current(ctx, known.standing()...)
+	have, err := r.current(ctx, known.standing())
 	if err != nil {
-		return fmt.Errorf("reading the cluster: %w", err)
+		return fmt.Errorf("reading the cluster: %w", theirs{err})
 	}
 	newest, err := r.Service.revision(ctx, r.message.Tenant)
 	if err != nil {
@@ -216,7 +174,7 @@ func (r *run) round(ctx context.Context) error {
 		return err
 	}
 	for _, late := range plan.Late {
-		r.failed = append(r.failed, failure{late.Ref.String(), fmt.Errorf("%s: %w", late.Reason, core.Conflict)})
+		r.failed = append(r.failed, failure{late.Ref.String(), theirs{fmt.Errorf("%s: %w", late.Reason, core.Conflict)}})
 	}
 	if moved {
 		return errMoved
@@ -225,6 +183,33 @@ func (r *run) round(ctx context.Context) error {
 		r.allInFlight = false // everything was written anew
 	}
 	return nil
+}
+
+// A cluster that did not answer so many runs in a row is given shortTry to be read, and not all of the function's time: one
+// tenant's clusters that hang must not take all places from the others'. Each longTry-th time it has all of it, since it may
+// be up again, and slow.
+const (
+	silentRuns = 3
+	shortTry   = 10 * time.Second
+	longTry    = 10
+)
+
+// current reads the cluster, in bounded time if it is used not to answer.
+func (r *run) current(ctx context.Context, standing []kube.Ref) (kube.State, error) {
+	bounded := ctx
+	if n := r.began.Silent; n >= silentRuns && n%longTry != 0 {
+		var done context.CancelFunc
+		bounded, done = context.WithTimeout(ctx, shortTry)
+		defer done()
+	}
+	have, err := r.cluster.Current(bounded, standing...)
+	switch {
+	case err == nil:
+		r.answered, r.unheard = r.revision, false
+	case errors.Is(err, core.Unavailable) && !isOurs(err) && !errors.Is(ctx.Err(), context.Canceled):
+		r.unheard = true
+	}
+	return have, err
 }
 
 // options says how this run diffs. Whatever goes for good goes at once: nobody is left who could want it.
@@ -279,8 +264,10 @@ func (r *run) describe(d kube.Desired, have kube.State, p kube.Plan) {
 	}
 }
 
-// again says whether another round may come further right now: something moved, another run wrote, or more is wanted.
-func (r *run) again(ctx context.Context, err error) bool {
+// again says whether another round may come further right now: something moved, another run wrote, more is wanted, or
+// somebody found the cluster busy meanwhile. The last two ask for a round that fits into the time that is left, since those
+// who came are due to come again.
+func (r *run) again(ctx context.Context, err error, took time.Duration) bool {
 	if err != nil {
 		return errors.Is(err, errMoved)
 	}
@@ -295,8 +282,17 @@ func (r *run) again(ctx context.Context, err error) bool {
 	if r.leaving && r.wroteNow > 0 {
 		return true // what was emptied can be reaped
 	}
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < took+took/4 {
+		return false
+	}
 	rec, err := r.record(ctx, r.message.Tenant, r.message.Cluster)
-	return err == nil && rec.Value.Wanted > r.revision // the message that said so came while we held the lease
+	if err != nil {
+		return false
+	}
+	// What was put off need not be a change: a rule may have ended since the store was read.
+	put := !rec.Value.RetryAt.Equal(r.putOff)
+	r.putOff = rec.Value.RetryAt
+	return put || rec.Value.Wanted > r.revision
 }
 
 // terminal says whether trying again is of no use until somebody has mended something: a missing right, a policy or
@@ -317,12 +313,14 @@ const insist = 6
 // end writes down how the run went, gives the lease back, and returns what Reconcile shall.
 func (r *run) end(ctx context.Context, err error) error {
 	var retry, final error
+	var public []string // what the tenant is told of them
 	sort := func(err error) {
-		switch {
-		case err == nil:
-		case terminal(err):
+		if err == nil {
+			return
+		}
+		if public = append(public, r.said(ctx, r.message, err)); terminal(err) {
 			final = errors.Join(final, err)
-		default:
+		} else {
 			retry = errors.Join(retry, err)
 		}
 	}
@@ -335,20 +333,27 @@ func (r *run) end(ctx context.Context, err error) error {
 	defer cancel()
 	now, insisting := r.Now(), false
 	noted := r.note(ctx, func(rec *record) {
+		r.seen.lag = lagOf(*rec, now)
 		r.noteInFlight(rec)
 		rec.Lease = nil
+		if rec.Answered = r.answered; rec.Answered > 0 {
+			rec.Silent = 0
+		} else if r.unheard {
+			rec.Silent++
+		}
 		if r.counts != (Counts{}) || err == nil {
 			r.counts.Writes = r.wrote
 			rec.Counts, rec.Bootstrap, rec.Problems = r.counts, r.boot, clipAll(r.problems)
 		}
-		if worst := errors.Join(final, retry); worst != nil {
-			rec.LastError, rec.LastErrorAt = clip(worst.Error()), now
+		if len(public) > 0 {
+			rec.LastError, rec.LastErrorAt = clip(strings.Join(public, "; ")), now
 			rec.Failures++
 			insisting = retry == nil && rec.Failures < insist
 			rec.Terminal = retry == nil && !insisting
 			return
 		}
 		rec.LastError, rec.LastErrorAt, rec.Failures, rec.Terminal = "", time.Time{}, 0, false
+		rec.RetryAt, rec.Tries, rec.FailingSince = time.Time{}, 0, time.Time{}
 		if len(r.alarms) > 0 { // all that is ours is right, and the cluster is not
 			rec.LastError, rec.LastErrorAt, rec.Terminal = clip(strings.Join(r.alarms, "; ")), now, true
 		}
@@ -369,14 +374,27 @@ func (r *run) end(ctx context.Context, err error) error {
 		retry = final
 	case noted != nil && retry == nil:
 		retry = noted
+		public = append(public, r.said(ctx, r.message, noted))
+	}
+	about(ctx, r.message.Cluster, r.revision, r.wrote)
+	switch {
+	case retry != nil:
+		r.seen.outcome = outcomeRetry
+	case final != nil || r.counts.Held > 0 || len(r.alarms) > 0:
+		r.seen.outcome = outcomeTerminal
+	default:
+		r.seen.outcome = outcomeReached
 	}
 	attrs := []any{"tenant", r.message.Tenant, "cluster", r.message.Cluster, "revision", r.revision, "writes", r.wrote}
 	if final != nil && retry == nil {
-		r.log().ErrorContext(ctx, "sync: somebody must mend this", append(attrs, "error", final)...)
+		r.log().ErrorContext(ctx, "sync: somebody must mend this", append(attrs, "error", clip(final.Error()))...)
+		if err := r.later(ctx, nil, r.message, told{final, strings.Join(public, "; ")}, true); err != nil {
+			return fmt.Errorf("sync: cluster %s: %w", r.message.Cluster, err)
+		}
 	}
 	if retry != nil {
-		r.log().WarnContext(ctx, "sync: to be tried again", append(attrs, "error", retry)...)
-		return fmt.Errorf("sync: cluster %s: %w", r.message.Cluster, retry)
+		r.log().WarnContext(ctx, "sync: to be tried again", append(attrs, "error", clip(retry.Error()))...)
+		return told{fmt.Errorf("sync: cluster %s: %w", r.message.Cluster, retry), strings.Join(public, "; ")}
 	}
 	if r.counts.Held > 0 {
 		r.log().ErrorContext(ctx, "sync: removals held back that nothing explains", append(attrs, "held", r.counts.Held)...)
@@ -386,6 +404,11 @@ func (r *run) end(ctx context.Context, err error) error {
 	}
 	if final == nil {
 		r.log().InfoContext(ctx, "sync: reached", attrs...)
+		if !r.began.GivenUpAt.IsZero() {
+			if err := r.revive(ctx, r.message.Tenant, r.message.Cluster); err != nil { // the next run that goes well takes it away
+				r.log().WarnContext(ctx, "sync: the dead letter stays", append(attrs, "error", err)...)
+			}
+		}
 	}
 	return nil
 }

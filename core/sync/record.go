@@ -2,11 +2,17 @@ package sync
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/fleetpass/fleetpass/core"
 	"github.com/fleetpass/fleetpass/core/kube"
@@ -26,6 +32,13 @@ type Status struct {
 	LastErrorAt time.Time `json:"lastErrorAt,omitzero"`
 	Failures    int       `json:"failures,omitzero"` // runs in a row
 	Terminal    bool      `json:"terminal,omitzero"` // trying again does not help: somebody must mend something
+
+	// RetryAt is when the message that tries again is due; it was sent before this was written. Zero: none is awaited, or a
+	// run has begun since.
+	RetryAt      time.Time `json:"retryAt,omitzero"`
+	Tries        int       `json:"tries,omitzero"`        // that failed in a row, since the cluster was last given up
+	FailingSince time.Time `json:"failingSince,omitzero"` // the first of Tries
+	GivenUpAt    time.Time `json:"givenUpAt,omitzero"`    // when it last went to the dead letters; zero: it has gone well since
 
 	Bootstrap string `json:"bootstrap,omitzero"` // "current", "outdated" or "missing"
 	Counts    Counts `json:"counts"`
@@ -57,6 +70,10 @@ const (
 type record struct {
 	Status
 	Lease *lease `json:"lease,omitzero"`
+	// Answered is the revision at which the last run read the cluster; 0: it did not come so far. Silent is how many runs in
+	// a row the cluster could not be read, since it did not answer.
+	Answered core.Revision `json:"answered,omitzero"`
+	Silent   int           `json:"silent,omitzero"`
 	// InFlight are the bindings that a run was about to write, or wrote without hearing the outcome. The next run writes
 	// them whatever they hold, so that a request still under way comes to a conflict. See Service.Reconcile.
 	InFlight []string `json:"inFlight,omitzero"`
@@ -64,43 +81,74 @@ type record struct {
 	AllInFlight bool `json:"allInFlight,omitzero"`
 }
 
-// lease keeps a second run off a cluster. It is a courtesy: what keeps a late writer from harm is that every write is
-// conditional.
-type lease struct {
-	Holder string    `json:"holder"`
-	Until  time.Time `json:"until"`
-}
-
 var (
 	records  store.Table[record]
 	recorded store.Table[kube.Record]
 )
 
+// perRead is of how many clusters the records are read at once: each with its scope, and the tenant's item with them.
+const perRead = (store.MaxGet - 1) / 2
+
 // Wanted notes the revision that clusters shall come to. It is idempotent; a lower revision than the one noted changes
-// nothing.
+// nothing, and neither does a cluster that is not there, or no more. It makes few round trips of many clusters.
 func (s *Service) Wanted(ctx context.Context, t core.TenantID, clusters []core.ClusterID, rev core.Revision) error {
-	for _, c := range clusters {
-		err := store.Retry(ctx, func() error {
-			rec, err := s.record(ctx, t, c)
-			if err != nil || rec.Value.Wanted >= rev {
+	clusters = slices.Compact(slices.Sorted(slices.Values(clusters)))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(parallel)
+	for some := range slices.Chunk(clusters, perRead) {
+		g.Go(func() error {
+			err := s.wanted(ctx, t, some, rev)
+			if !errors.Is(err, core.Conflict) {
 				return err
 			}
-			rec.Value.Wanted = rev
-			if rec.Value.WantedSince.IsZero() {
-				rec.Value.WantedSince = s.Now()
+			for _, c := range some { // a run has written the record of one of them
+				if err := store.Retry(ctx, func() error { return s.wanted(ctx, t, []core.ClusterID{c}, rev) }); err != nil {
+					return fmt.Errorf("sync: cluster %s: %w", c, err)
+				}
 			}
-			op, err := records.Put(rec.Key, rec.Version, rec.Value)
-			if err != nil {
-				return err
-			}
-			return s.DB.Commit(ctx, op)
+			return nil
 		})
-		if err != nil {
-			return fmt.Errorf("sync: cluster %s: %w", c, err)
-		}
 	}
-	return nil
+	return g.Wait()
 }
+
+// wanted is Wanted in two round trips, all or nothing.
+func (s *Service) wanted(ctx context.Context, t core.TenantID, clusters []core.ClusterID, rev core.Revision) error {
+	keys := []store.Key{store.Meta(t)}
+	for _, c := range clusters {
+		keys = append(keys, store.Sync(t, c), store.Scope(t, core.ClusterScope(c)))
+	}
+	items, err := s.DB.Get(ctx, keys...)
+	if err != nil {
+		return err
+	}
+	var ops []store.Op
+	for at := 1; at < len(items); at += 2 {
+		rec, err := records.Decode(items[at])
+		if err != nil {
+			return err
+		}
+		if rec.Value.Wanted >= rev || !exist(items[0], items[at+1]) {
+			continue
+		}
+		rec.Value.Wanted = rev
+		if rec.Value.WantedSince.IsZero() {
+			rec.Value.WantedSince = s.Now()
+		}
+		op, err := records.Put(rec.Key, rec.Version, rec.Value)
+		if err != nil {
+			return err
+		}
+		ops = append(ops, op)
+	}
+	if len(ops) == 0 {
+		return nil
+	}
+	return s.DB.Commit(ctx, ops...)
+}
+
+// exist says whether a tenant and a cluster's scope are there: what comes late must leave nothing of those that are not.
+func exist(meta, scope store.Item) bool { return meta.Version != 0 && scope.Version != 0 }
 
 // Status returns what is known of a cluster. One that was never wanted anything of has the zero Status.
 func (s *Service) Status(ctx context.Context, t core.TenantID, c core.ClusterID) (Status, error) {
@@ -129,8 +177,15 @@ func (s *Service) record(ctx context.Context, t core.TenantID, c core.ClusterID)
 	return records.Decode(items[0])
 }
 
-// clip makes a text fit for the record. Names in a cluster may be of any bytes.
+// tokens is what a bearer token looks like, whole or cut off. An API server is free to repeat in its answer what it was
+// sent, and its answer becomes an error.
+var tokens = sync.OnceValue(func() *regexp.Regexp { // compiled when there is an error, not when a function starts
+	return regexp.MustCompile(`eyJ[A-Za-z0-9_-]{6,}(\.[A-Za-z0-9_-]*){0,4}|(?i)\bbearer\s+[A-Za-z0-9._~+/=-]+`)
+})
+
+// clip makes a text fit for the record and the log. Names in a cluster may be of any bytes.
 func clip(s string) string {
+	s = tokens().ReplaceAllString(s, "[token]")
 	if len(s) > maxText {
 		s = s[:maxText] + "…"
 	}

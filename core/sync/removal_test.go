@@ -384,6 +384,7 @@ func TestAnd(t *testing.T) {
 		{sync.Message{Revision: 7}, sync.Message{Revision: 9}, sync.Message{Revision: 9}},
 		{sync.Message{Revision: 7}, sync.Message{}, sync.Message{}},
 		{sync.Message{Full: true}, sync.Message{Revision: 9}, sync.Message{Full: true}},
+		{sync.Message{Attempt: 3}, sync.Message{}, sync.Message{Attempt: 3}},
 	} {
 		if ab, ba := tt.a.And(tt.b), tt.b.And(tt.a); ab != tt.want || ba != tt.want {
 			t.Errorf("%+v and %+v: %+v, %+v", tt.a, tt.b, ab, ba)

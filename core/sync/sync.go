@@ -29,9 +29,12 @@ type Cluster interface {
 	Apply(ctx context.Context, c kube.Change) (kube.Object, error)
 }
 
-// Queue carries messages to functions/sync, each at least once, not before its time, in any order.
+// Queue carries messages to functions/sync, each at least once, not before its time, in any order. A product that cannot
+// wait so long delivers early, after the longest that it can wait, and functions/sync sends the message again; one that the
+// receiver fails on comes again. queuetest has one subtest for each sentence of this promise.
 type Queue interface {
-	// Send queues the messages, all or an error; after an error some may be queued.
+	// Send queues the messages, all or an error; after an error some may be queued. It honours ctx, asks a product in trouble
+	// a bounded number of times, and returns core.Unavailable when it is cancelled or the product does not take a message.
 	Send(ctx context.Context, messages ...Message) error
 }
 
@@ -42,15 +45,21 @@ type Message struct {
 	Revision  core.Revision  `json:"revision,omitempty"` // the cluster need not be looked at if it has reached that; 0: it must be
 	Full      bool           `json:"full,omitempty"`     // from the timer: also reap what was emptied long ago
 	NotBefore time.Time      `json:"notBefore,omitzero"` // zero: now
+	Attempt   int            `json:"attempt,omitempty"`  // how many tries failed before: Service.Again counts
+	Request   core.RequestID `json:"request,omitempty"`  // the request that caused it, for the log
+	Trace     string         `json:"trace,omitempty"`    // W3C traceparent of the span that sent it
 }
 
 // And is the message that stands for two of one cluster and time.
 func (m Message) And(o Message) Message {
-	m.Full = m.Full || o.Full
+	m.Full, m.Attempt = m.Full || o.Full, max(m.Attempt, o.Attempt)
 	if m.Revision == 0 || o.Revision == 0 {
 		m.Revision = 0
 	} else {
 		m.Revision = max(m.Revision, o.Revision)
+	}
+	if m.Request == "" && m.Trace == "" { // else what m is part of stands for both: a span has one parent
+		m.Request, m.Trace = o.Request, o.Trace
 	}
 	return m
 }
@@ -77,7 +86,7 @@ type Service struct {
 
 	Log *slog.Logger // default slog.Default()
 
-	// LeaseFor is how long a run keeps others off a cluster without renewing. Default 1 minute.
+	// LeaseFor is how long a run keeps others off a cluster without renewing. Default 20 seconds.
 	LeaseFor time.Duration
 
 	// ReapAfter is how long an emptied binding stays: longer than any function may run, since a run that was frozen before
@@ -89,7 +98,7 @@ type Service struct {
 }
 
 const (
-	defaultLease = time.Minute
+	defaultLease = 20 * time.Second
 	defaultReap  = 20 * time.Minute
 
 	parallel    = 8                   // requests to one cluster, or to the store, side by side
