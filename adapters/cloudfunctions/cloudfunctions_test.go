@@ -1,12 +1,9 @@
 package cloudfunctions
 
 import (
-	"context"
 	"errors"
 	"net/http/httptest"
-	"strings"
 	"testing"
-	"time"
 
 	"github.com/fleetpass/fleetpass/core"
 )
@@ -56,39 +53,5 @@ func TestTrustedHops(t *testing.T) {
 		if n, err := TrustedHops(s); !errors.As(err, &field) || field.Field != "FLEETPASS_TRUSTED_HOPS" {
 			t.Errorf("%q: %d, %v, want the variable named", s, n, err)
 		}
-	}
-}
-
-func TestQueue(t *testing.T) {
-	h := queue(func(_ context.Context, body []byte) error {
-		if string(body) != "ok" {
-			return errors.New("secret detail")
-		}
-		return nil
-	})
-	for _, tt := range []struct {
-		method, body string
-		want         int
-	}{{"POST", "ok", 204}, {"POST", "no", 500}, {"GET", "ok", 405}, {"POST", strings.Repeat("x", maxMessage+1), 500}} {
-		w := httptest.NewRecorder()
-		h(w, httptest.NewRequest(tt.method, "/", strings.NewReader(tt.body)))
-		if w.Code != tt.want || strings.Contains(w.Body.String(), "secret") {
-			t.Errorf("%s %.10s: %d %s, want %d", tt.method, tt.body, w.Code, w.Body, tt.want)
-		}
-	}
-}
-
-func TestSchedule(t *testing.T) {
-	var got time.Time
-	h := schedule(func(_ context.Context, at time.Time) error { got = at; return nil })
-	r := httptest.NewRequest("POST", "/", nil)
-	w := httptest.NewRecorder()
-	if h(w, r); w.Code != 400 {
-		t.Errorf("without a time: %d", w.Code)
-	}
-	r.Header.Set("X-CloudScheduler-ScheduleTime", "2026-01-02T03:04:00+01:00")
-	w = httptest.NewRecorder()
-	if h(w, r); w.Code != 204 || !got.Equal(time.Date(2026, 1, 2, 2, 4, 0, 0, time.UTC)) || got.Location() != time.UTC {
-		t.Errorf("%d %v", w.Code, got)
 	}
 }
