@@ -1,7 +1,7 @@
-// Package kubernetes implements sync.Cluster over the REST API of a Kubernetes API server, with net/http and the types of
-// k8s.io/api, and without client-go. The API server belongs to a tenant and is not trusted: every answer is bounded in
-// bytes, every call in time, lists in their number of objects and pages; redirects are not followed, since they could
-// carry the token elsewhere; and the token that is sent is good for this one cluster only.
+// Package kubernetes implements sync.Cluster over the REST API of a Kubernetes API server, with net/http, and without
+// client-go. The API server belongs to a tenant and is not trusted: every answer is bounded in
+// bytes and in what it may become in memory, every call in time, lists in their number of objects and pages; redirects are
+// not followed, since they could carry the token elsewhere; and the token that is sent is good for this one cluster only.
 package kubernetes
 
 import (
@@ -20,11 +20,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/fleetpass/fleetpass/core"
 	"github.com/fleetpass/fleetpass/core/kube"
@@ -49,9 +44,33 @@ type Config struct {
 type Limits struct {
 	Timeout  time.Duration // of one request with its answer. Default 15 s
 	PageSize int           // objects asked for at once. Default 500
-	Page     int64         // bytes of one answer. Default 16 MiB
-	Total    int64         // bytes of one list. Default 256 MiB
-	Objects  int           // of one kind. Default 100,000
+	Page     int64         // bytes of one answer. Default 4 MiB: an object has at most 1.5, etcd takes no more
+	Total    int64         // bytes of all lists together. Default 64 MiB
+	Objects  int           // of all lists together. Default 100,000
+	Parts    int           // subjects, labels, annotations and finalizers of all objects together. Default 500,000
+}
+
+// defaults fills in what is not said.
+func defaults(l Limits) Limits {
+	if l.Timeout <= 0 {
+		l.Timeout = 15 * time.Second
+	}
+	if l.PageSize <= 0 {
+		l.PageSize = 500
+	}
+	if l.Page <= 0 {
+		l.Page = 4 << 20
+	}
+	if l.Total <= 0 {
+		l.Total = 64 << 20
+	}
+	if l.Objects <= 0 {
+		l.Objects = 100_000
+	}
+	if l.Parts <= 0 {
+		l.Parts = 500_000
+	}
+	return l
 }
 
 // Cluster is one cluster's API server.
@@ -79,22 +98,6 @@ func New(c Config) (*Cluster, error) {
 	if c.Token == nil {
 		return nil, errors.New("kubernetes: no Token")
 	}
-	l := c.Limits
-	if l.Timeout <= 0 {
-		l.Timeout = 15 * time.Second
-	}
-	if l.PageSize <= 0 {
-		l.PageSize = 500
-	}
-	if l.Page <= 0 {
-		l.Page = 16 << 20
-	}
-	if l.Total <= 0 {
-		l.Total = 256 << 20
-	}
-	if l.Objects <= 0 {
-		l.Objects = 100_000
-	}
 	if c.Wrote == nil {
 		c.Wrote = func(kube.Verb, kube.Ref, int) {}
 	}
@@ -113,7 +116,7 @@ func New(c Config) (*Cluster, error) {
 			},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
-		token: c.Token, wrote: c.Wrote, limits: l,
+		token: c.Token, wrote: c.Wrote, limits: defaults(c.Limits),
 	}, nil
 }
 
@@ -159,10 +162,8 @@ func path(r kube.Ref, collection bool) string {
 // bindings named that are not among them, and reads which bootstrap the cluster has. See sync.Cluster.
 func (c *Cluster) Current(ctx context.Context, named ...kube.Ref) (kube.State, error) {
 	var s kube.State
-	var role struct {
-		Metadata metav1.ObjectMeta `json:"metadata"`
-	}
-	switch _, err := c.do(ctx, http.MethodGet, bootstrapVersion, nil, nil, &role); {
+	var role object
+	switch err := c.do(ctx, http.MethodGet, bootstrapVersion, nil, nil, &role); {
 	case err == nil:
 		s.Bootstrap = role.Metadata.Annotations[kube.AnnotationBootstrap]
 	case !errors.Is(err, core.NotFound) && !errors.Is(err, core.Denied):
@@ -170,18 +171,20 @@ func (c *Cluster) Current(ctx context.Context, named ...kube.Ref) (kube.State, e
 	}
 	ours := url.Values{"labelSelector": {kube.LabelManagedBy + "=" + kube.ManagedBy}}
 	add := func(o kube.Object) { s.Objects = append(s.Objects, o) }
-	err := list(ctx, c, namespacesPath, nil, func(n corev1.Namespace) {
-		add(kube.Object{Ref: kube.Ref{Kind: kube.Namespace, Name: n.Name}, Labels: n.Labels, Annotations: n.Annotations,
-			UID: string(n.UID), ResourceVersion: n.ResourceVersion, Terminating: n.DeletionTimestamp != nil || n.Status.Phase == corev1.NamespaceTerminating})
+	left := c.limits
+	err := list(ctx, c, &left, namespacesPath, nil, func(n object) {
+		m := n.Metadata
+		add(kube.Object{Ref: kube.Ref{Kind: kube.Namespace, Name: m.Name}, Labels: m.Labels, Annotations: m.Annotations,
+			UID: m.UID, ResourceVersion: m.ResourceVersion, Terminating: m.Deletion != nil || n.Status != nil && n.Status.Phase == phaseTerminating})
 	})
 	if err == nil {
-		err = list(ctx, c, roleBindings, ours, func(b rbacv1.RoleBinding) {
-			add(binding(kube.RoleBinding, b.ObjectMeta, b.RoleRef, b.Subjects))
+		err = list(ctx, c, &left, roleBindings, ours, func(b object) {
+			add(binding(kube.RoleBinding, b))
 		})
 	}
 	if err == nil {
-		err = list(ctx, c, clusterBindings, ours, func(b rbacv1.ClusterRoleBinding) {
-			add(binding(kube.ClusterRoleBinding, b.ObjectMeta, b.RoleRef, b.Subjects))
+		err = list(ctx, c, &left, clusterBindings, ours, func(b object) {
+			add(binding(kube.ClusterRoleBinding, b))
 		})
 	}
 	if err != nil {
@@ -198,7 +201,7 @@ func (c *Cluster) Current(ctx context.Context, named ...kube.Ref) (kube.State, e
 		if ref.Kind == kube.Namespace || seen[ref] || ref.Namespace != "" && !seen[kube.Ref{Kind: kube.Namespace, Name: string(ref.Namespace)}] {
 			continue
 		}
-		o, err := c.get(ctx, ref)
+		o, err := c.get(ctx, &left, ref)
 		switch {
 		case err == nil:
 			add(o)
@@ -209,57 +212,58 @@ func (c *Cluster) Current(ctx context.Context, named ...kube.Ref) (kube.State, e
 	return s, nil
 }
 
-// get reads one binding.
-func (c *Cluster) get(ctx context.Context, ref kube.Ref) (kube.Object, error) {
-	var b struct {
-		Metadata metav1.ObjectMeta `json:"metadata"`
-		RoleRef  rbacv1.RoleRef    `json:"roleRef"`
-		Subjects []rbacv1.Subject  `json:"subjects"`
-	}
-	if _, err := c.do(ctx, http.MethodGet, path(ref, false), nil, nil, &b); err != nil {
+// get reads one binding, and takes it off what is left of the limits.
+func (c *Cluster) get(ctx context.Context, left *Limits, ref kube.Ref) (kube.Object, error) {
+	var data []byte
+	if err := c.do(ctx, http.MethodGet, path(ref, false), nil, nil, &data); err != nil {
 		return kube.Object{}, err
 	}
-	o := binding(ref.Kind, b.Metadata, b.RoleRef, b.Subjects)
+	b, err := left.one(data)
+	if err != nil {
+		return kube.Object{}, fmt.Errorf("kubernetes: GET %s: %w", path(ref, false), err)
+	}
+	o := binding(ref.Kind, b)
 	if o.Ref != ref || o.UID == "" || o.ResourceVersion == "" {
 		return kube.Object{}, fmt.Errorf("kubernetes: GET %s: the answer is about another object: %w", path(ref, false), core.Unavailable)
 	}
 	return o, nil
 }
 
-func binding(kind kube.Kind, m metav1.ObjectMeta, role rbacv1.RoleRef, subjects []rbacv1.Subject) kube.Object {
+func binding(kind kube.Kind, b object) kube.Object {
+	m, role := b.Metadata, roleRef{}
+	if b.RoleRef != nil {
+		role = *b.RoleRef
+	}
 	o := kube.Object{
 		Ref:    kube.Ref{Kind: kind, Namespace: core.Namespace(m.Namespace), Name: m.Name},
 		Labels: m.Labels, Annotations: m.Annotations, Finalizers: m.Finalizers,
-		UID: string(m.UID), ResourceVersion: m.ResourceVersion, Terminating: m.DeletionTimestamp != nil,
+		UID: m.UID, ResourceVersion: m.ResourceVersion, Terminating: m.Deletion != nil,
 	}
 	if role.Kind == "ClusterRole" {
 		o.Role = role.Name
 	} else {
 		o.Role = role.Kind + "/" + role.Name // never equal to one of ours
 	}
-	for _, s := range subjects {
+	for _, s := range b.Subjects {
 		o.Subjects = append(o.Subjects, kube.Subject{Kind: kube.SubjectKind(s.Kind), Name: s.Name, Namespace: s.Namespace})
 	}
 	slices.SortFunc(o.Subjects, kube.CompareSubjects)
 	return o
 }
 
-// list reads all pages of a list. They are one snapshot: the continue token names it, and when the API server has
-// forgotten it the list fails and must begin anew. Whatever is not a complete list is an error.
-func list[T any](ctx context.Context, c *Cluster, path string, query url.Values, each func(T)) error {
+// list reads all pages of a list, and takes what they come to off what is left of the limits. They are one snapshot: the
+// continue token names it, and when the API server has forgotten it the list fails and must begin anew. Whatever is not a
+// complete list is an error.
+func list(ctx context.Context, c *Cluster, left *Limits, path string, query url.Values, each func(object)) error {
 	q := url.Values{}
 	for k, v := range query {
 		q[k] = v
 	}
-	n, total, limit := 0, int64(0), c.limits.PageSize
+	limit := c.limits.PageSize
 	for {
 		q.Set("limit", strconv.Itoa(limit))
-		var page struct {
-			Kind     string          `json:"kind"`
-			Metadata metav1.ListMeta `json:"metadata"`
-			Items    *[]T            `json:"items"`
-		}
-		size, err := c.do(ctx, http.MethodGet, path, q, nil, &page)
+		var data []byte
+		err := c.do(ctx, http.MethodGet, path, q, nil, &data)
 		if errors.Is(err, core.TooLarge) && limit > 1 {
 			limit = (limit + 3) / 4 // bindings with many subjects: fewer at once
 			continue
@@ -267,27 +271,20 @@ func list[T any](ctx context.Context, c *Cluster, path string, query url.Values,
 		if err != nil {
 			return err
 		}
-		if total += size; total > c.limits.Total {
-			return fmt.Errorf("kubernetes: GET %s: more than %d bytes: %w", path, c.limits.Total, core.TooLarge)
+		page, err := left.read(data)
+		if err != nil {
+			return fmt.Errorf("kubernetes: GET %s: %w", path, err)
 		}
-		if !strings.HasSuffix(page.Kind, "List") || page.Items == nil {
-			return fmt.Errorf("kubernetes: GET %s: not a list: %w", path, core.Unavailable)
-		}
-		n += len(*page.Items)
-		if n > c.limits.Objects {
-			return fmt.Errorf("kubernetes: GET %s: more than %d objects: %w", path, c.limits.Objects, core.TooLarge)
-		}
-		for _, item := range *page.Items {
+		for _, item := range page.items {
 			each(item)
 		}
-		next := page.Metadata.Continue
-		if next == "" {
+		if page.next == "" {
 			return nil
 		}
-		if len(*page.Items) == 0 || next == q.Get("continue") {
+		if len(page.items) == 0 || page.next == q.Get("continue") {
 			return fmt.Errorf("kubernetes: GET %s: a list without end: %w", path, core.Unavailable)
 		}
-		q.Set("continue", next)
+		q.Set("continue", page.next)
 	}
 }
 
@@ -296,9 +293,7 @@ func (c *Cluster) Apply(ctx context.Context, ch kube.Change) (kube.Object, error
 	o := ch.Object
 	var body any
 	var err error
-	var got struct {
-		Metadata metav1.ObjectMeta `json:"metadata"`
-	}
+	var got object
 	switch ch.Verb {
 	case kube.Create:
 		o.UID, o.ResourceVersion = "", ""
@@ -317,46 +312,39 @@ func (c *Cluster) Apply(ctx context.Context, ch kube.Change) (kube.Object, error
 		if o.UID == "" || o.ResourceVersion == "" || o.Kind == kube.Namespace {
 			return kube.Object{}, fmt.Errorf("kubernetes: unconditional delete of %s: %w", o.Ref, core.Invalid)
 		}
-		uid := types.UID(o.UID)
-		body = metav1.DeleteOptions{
-			TypeMeta:      metav1.TypeMeta{APIVersion: "v1", Kind: "DeleteOptions"},
-			Preconditions: &metav1.Preconditions{UID: &uid, ResourceVersion: &o.ResourceVersion},
-		}
-		return o, c.write(ctx, ch, http.MethodDelete, path(o.Ref, false), body, nil)
+		d := deletion{APIVersion: "v1", Kind: "DeleteOptions"}
+		d.Preconditions.UID, d.Preconditions.ResourceVersion = o.UID, o.ResourceVersion
+		return o, c.write(ctx, ch, http.MethodDelete, path(o.Ref, false), d, nil)
 	default:
 		err = fmt.Errorf("kubernetes: verb %q: %w", ch.Verb, core.Invalid)
 	}
 	if err != nil {
 		return kube.Object{}, err
 	}
-	if got.Metadata.Name != o.Name || got.Metadata.UID == "" || o.UID != "" && string(got.Metadata.UID) != o.UID {
+	if got.Metadata.Name != o.Name || got.Metadata.UID == "" || o.UID != "" && got.Metadata.UID != o.UID {
 		return kube.Object{}, fmt.Errorf("kubernetes: %s: the answer is about another object: %w", ch, core.Unavailable)
 	}
-	o.UID, o.ResourceVersion = string(got.Metadata.UID), got.Metadata.ResourceVersion
+	o.UID, o.ResourceVersion = got.Metadata.UID, got.Metadata.ResourceVersion
 	return o, nil
 }
 
 func manifest(o kube.Object) (any, error) {
-	meta := metav1.ObjectMeta{
+	m := object{APIVersion: "v1", Kind: string(o.Kind), Metadata: meta{
 		Name: o.Name, Namespace: string(o.Namespace), Labels: o.Labels, Annotations: o.Annotations, Finalizers: o.Finalizers,
-		UID: types.UID(o.UID), ResourceVersion: o.ResourceVersion,
-	}
-	role := rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: o.Role}
-	var subjects []rbacv1.Subject
+		UID: o.UID, ResourceVersion: o.ResourceVersion,
+	}}
 	for _, s := range o.Subjects {
 		if s.Kind != kube.UserKind && s.Kind != kube.GroupKind {
 			return nil, fmt.Errorf("kubernetes: %s: subject of kind %q: %w", o.Ref, s.Kind, core.Invalid)
 		}
-		subjects = append(subjects, rbacv1.Subject{APIGroup: rbacv1.GroupName, Kind: string(s.Kind), Name: s.Name})
+		m.Subjects = append(m.Subjects, subject{APIGroup: rbacGroup, Kind: string(s.Kind), Name: s.Name})
 	}
-	const rbac = "rbac.authorization.k8s.io/v1"
 	switch o.Kind {
 	case kube.Namespace:
-		return corev1.Namespace{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Namespace"}, ObjectMeta: meta}, nil
-	case kube.RoleBinding:
-		return rbacv1.RoleBinding{TypeMeta: metav1.TypeMeta{APIVersion: rbac, Kind: "RoleBinding"}, ObjectMeta: meta, RoleRef: role, Subjects: subjects}, nil
-	case kube.ClusterRoleBinding:
-		return rbacv1.ClusterRoleBinding{TypeMeta: metav1.TypeMeta{APIVersion: rbac, Kind: "ClusterRoleBinding"}, ObjectMeta: meta, RoleRef: role, Subjects: subjects}, nil
+		return m, nil
+	case kube.RoleBinding, kube.ClusterRoleBinding:
+		m.APIVersion, m.RoleRef = rbacVersion, &roleRef{APIGroup: rbacGroup, Kind: "ClusterRole", Name: o.Role}
+		return m, nil
 	}
 	return nil, fmt.Errorf("kubernetes: kind %q: %w", o.Kind, core.Invalid)
 }
@@ -366,7 +354,7 @@ func (c *Cluster) write(ctx context.Context, ch kube.Change, method, path string
 	if err != nil {
 		return fmt.Errorf("kubernetes: %s: %w", ch, err)
 	}
-	_, err = c.do(ctx, method, path, nil, data, into)
+	err = c.do(ctx, method, path, nil, data, into)
 	c.wrote(ch.Verb, ch.Object.Ref, status(err))
 	return err
 }

@@ -318,7 +318,7 @@ func FuzzCurrent(f *testing.F) {
 	f.Add([]byte(`{"kind":"RoleBindingList","items":[{"metadata":{"name":"x","uid":"u","resourceVersion":"1","deletionTimestamp":"2026-01-01T00:00:00Z"}}]}`))
 	f.Add([]byte(`{"kind":"RoleBindingList","items":[null]}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		c := &Cluster{server: "https://a.example.com", limits: Limits{Timeout: time.Second, Page: 1 << 20, Total: 1 << 20, Objects: 100, PageSize: 10},
+		c := &Cluster{server: "https://a.example.com", limits: Limits{Timeout: time.Second, Page: 1 << 20, Total: 1 << 20, Objects: 100, Parts: 1000, PageSize: 10},
 			token: func(context.Context) (string, error) { return "t", nil }, client: &http.Client{Transport: canned(body)}}
 		s, err := c.Current(t.Context())
 		if err != nil && len(s.Objects) > 0 {

@@ -14,15 +14,13 @@ import (
 	"time"
 	"unicode"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	"github.com/fleetpass/fleetpass/core"
 )
 
 // An apiError is an answer that is not a success. It wraps the kind that core/sync acts upon.
 type apiError struct {
 	Status     int
-	Reason     metav1.StatusReason
+	Reason     string
 	Message    string
 	RetryAfter time.Duration // as the API server asks; at most a minute
 	kind       core.Kind
@@ -56,14 +54,16 @@ func status(err error) int {
 	return 0
 }
 
-// do makes one request, reads its answer into into, which may be nil, and returns the answer's size in bytes. A network failure, a time-out and an answer that
-// is no sense are core.Unavailable: what was asked may have been done.
-func (c *Cluster) do(ctx context.Context, method, path string, query url.Values, body []byte, into any) (size int64, err error) {
+// do makes one request and reads its answer into into (nil: not at all; a *[]byte: as it is). A network failure, a time-out
+// and an answer that is no sense are core.Unavailable: what was asked may have been done.
+func (c *Cluster) do(ctx context.Context, method, path string, query url.Values, body []byte, into any) (err error) {
+	ctx, end := c.begin(ctx, method, path)
+	defer func() { end(err) }()
 	ctx, cancel := context.WithTimeout(ctx, c.limits.Timeout)
 	defer cancel()
 	token, err := c.token(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("kubernetes: token: %w", err)
+		return fmt.Errorf("kubernetes: token: %w", err)
 	}
 	target := c.server + path
 	if len(query) > 0 {
@@ -71,7 +71,7 @@ func (c *Cluster) do(ctx context.Context, method, path string, query url.Values,
 	}
 	req, err := http.NewRequestWithContext(ctx, method, target, bytes.NewReader(body))
 	if err != nil {
-		return 0, fmt.Errorf("kubernetes: %w", err)
+		return fmt.Errorf("kubernetes: %w", err)
 	}
 	req.Header.Set("Authorization", "Bearer "+token)
 	req.Header.Set("Accept", "application/json")
@@ -85,26 +85,33 @@ func (c *Cluster) do(ctx context.Context, method, path string, query url.Values,
 		if errors.As(err, &u) {
 			err = u.Err // without the URL
 		}
-		return 0, fmt.Errorf("kubernetes: %s %s: %w: %w", method, path, core.Unavailable, err)
+		return fmt.Errorf("kubernetes: %s %s: %w: %w", method, path, core.Unavailable, err)
 	}
 	defer resp.Body.Close()
+	answered(ctx, resp.StatusCode)
 	data, err := io.ReadAll(io.LimitReader(resp.Body, c.limits.Page+1))
 	if err != nil {
-		return 0, fmt.Errorf("kubernetes: %s %s: %w: %w", method, path, core.Unavailable, err)
+		return fmt.Errorf("kubernetes: %s %s: %w: %w", method, path, core.Unavailable, err)
 	}
 	if int64(len(data)) > c.limits.Page {
-		return 0, fmt.Errorf("kubernetes: %s %s: an answer over %d bytes: %w", method, path, c.limits.Page, core.TooLarge)
+		return fmt.Errorf("kubernetes: %s %s: an answer over %d bytes: %w", method, path, c.limits.Page, core.TooLarge)
 	}
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
-		return 0, fmt.Errorf("kubernetes: %s %s: %w", method, path, failure(resp, data))
+		return fmt.Errorf("kubernetes: %s %s: %w", method, path, failure(resp, data))
 	}
-	if into == nil {
-		return int64(len(data)), nil
+	switch into := into.(type) {
+	case nil:
+		return nil
+	case *[]byte:
+		*into = data
+		return nil
 	}
-	if err := json.Unmarshal(data, into); err != nil {
-		return 0, fmt.Errorf("kubernetes: %s %s: the answer is not the JSON it should be: %w", method, path, core.Unavailable)
+	if err := json.Unmarshal(data, into); errors.Is(err, core.TooLarge) {
+		return fmt.Errorf("kubernetes: %s %s: %w", method, path, err)
+	} else if err != nil {
+		return fmt.Errorf("kubernetes: %s %s: the answer is not the JSON it should be: %w", method, path, core.Unavailable)
 	}
-	return int64(len(data)), nil
+	return nil
 }
 
 // maxMessage bounds how much of an API server's words reaches a status or log.
@@ -112,13 +119,12 @@ const maxMessage = 300
 
 func failure(resp *http.Response, body []byte) *apiError {
 	e := &apiError{Status: resp.StatusCode, kind: kindOf(resp.StatusCode)}
-	var st metav1.Status
+	var st refusal
 	if json.Unmarshal(body, &st) == nil && st.Kind == "Status" {
-		e.Reason, e.Message = metav1.StatusReason(plain(string(st.Reason))), plain(st.Message)
-		switch {
-		case st.Reason == metav1.StatusReasonAlreadyExists:
+		e.Reason, e.Message = plain(st.Reason), plain(st.Message)
+		if st.Reason == reasonAlreadyExists {
 			e.kind = core.Exists
-		case st.Details != nil:
+		} else {
 			for _, cause := range st.Details.Causes {
 				if cause.Type == "NamespaceTerminating" { // of a 403
 					e.kind = core.NotFound
