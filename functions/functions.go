@@ -11,6 +11,7 @@ import (
 
 	"github.com/fleetpass/fleetpass/core/strict"
 	coresync "github.com/fleetpass/fleetpass/core/sync"
+	"github.com/fleetpass/fleetpass/core/trace"
 	"github.com/fleetpass/fleetpass/core/web"
 	"github.com/fleetpass/fleetpass/functions/admin"
 	"github.com/fleetpass/fleetpass/functions/dispatch"
@@ -73,12 +74,16 @@ var Table = []Function{
 
 // Dispatch handles one event of the outbox.
 func (s *System) Dispatch(ctx context.Context, event []byte) (err error) {
+	ctx, done := s.dispatching(ctx, event)
+	defer done(&err)
 	defer s.recovered(ctx, "dispatch", &err)
 	return dispatch.Handle(ctx, dispatch.Deps{DB: s.DB, Directory: s.Directory, Sync: s.Sync, Queue: s.Queue, Log: s.Log}, event)
 }
 
 // Synchronize handles one message of the sync queue.
 func (s *System) Synchronize(ctx context.Context, m coresync.Message) (err error) {
+	ctx, done := s.synchronizing(ctx, m)
+	defer done(&err)
 	defer s.recovered(ctx, "sync", &err)
 	return sync.Handle(ctx, sync.Deps{Sync: s.Sync, Queue: s.Queue, Now: s.Now}, m)
 }
@@ -89,6 +94,7 @@ const maxMessage = 4 << 10
 func (s *System) synchronize(ctx context.Context, body []byte) error {
 	var m coresync.Message
 	if err := strict.JSON(body, maxMessage, &m); err != nil {
+		s.Log.ErrorContext(trace.With(ctx, s.Telemetry, trace.Act{Function: "sync"}), "a message that is none", "error", err, "bytes", len(body))
 		return err
 	}
 	return s.Synchronize(ctx, m)
@@ -96,8 +102,10 @@ func (s *System) synchronize(ctx context.Context, body []byte) error {
 
 // Maintain carries out what falls due before the next minute.
 func (s *System) Maintain(ctx context.Context, now time.Time) (err error) {
+	ctx, done := s.maintaining(ctx)
+	defer done(&err)
 	defer s.recovered(ctx, "maintain", &err)
-	return maintain.Handle(ctx, maintain.Deps{DB: s.DB, Org: s.Org, Access: s.Access, Ring: s.Ring, Sync: s.Sync, Queue: s.Queue, Log: s.Log}, now)
+	return maintain.Handle(ctx, maintain.Deps{DB: s.DB, Org: s.Org, Access: s.Access, Ring: s.Ring, Sync: s.Sync, Queue: s.Queue, Log: s.Log, WelcomeHash: s.WelcomeHash}, now)
 }
 
 // recovered makes an error of a panic, so that what one event, message or minute brought up ends that one and is tried again
@@ -129,7 +137,7 @@ func (s *System) HTTP() http.Handler { return s.serve("none", Table...) }
 // serve routes requests to functions. What none of them serves is logged under a name of its own.
 func (s *System) serve(missing string, functions ...Function) http.Handler {
 	handlers := map[string]http.Handler{}
-	edge := web.Edge{Log: s.Log, Now: s.Now, StrictTransport: s.BrowserBase == s.Base}
+	edge := web.Edge{Log: s.Log, Now: s.Now, Telemetry: s.Telemetry, StrictTransport: s.BrowserBase == s.Base}
 	for _, f := range functions {
 		if f.Trigger != HTTP {
 			continue

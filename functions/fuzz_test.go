@@ -40,6 +40,9 @@ func FuzzHTTP(f *testing.F) {
 		f.Fatal(err)
 	}
 	s.Directory.Cost = directory.Cost{Memory: 64, Time: 1, Threads: 1}
+	if _, err := s.Org.EnsureSystem(context.Background()); err != nil {
+		f.Fatal(err)
+	}
 	if _, err := s.Org.CreateTenant(context.Background(), core.SystemActor(core.SystemTenant), "acme", "Acme"); err != nil {
 		f.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/fleetpass/fleetpass/core/session"
 	"github.com/fleetpass/fleetpass/core/store"
 	"github.com/fleetpass/fleetpass/core/sync"
+	"github.com/fleetpass/fleetpass/core/trace"
 )
 
 // Config is what a composition root chooses: the adapters, and where the system is found.
@@ -33,8 +34,15 @@ type Config struct {
 	// IssuerCA is the PEM certificate authority of Base where it is a private one: clusters and kubeconfigs carry it.
 	IssuerCA string
 
+	// WelcomeHash is the SHA-256 of the token with which the first operator comes in, in hexadecimal; see
+	// org.Service.EnsureOperators. Optional: a composition root may make the operators' tenant itself.
+	WelcomeHash string
+
 	Now func() time.Time // default: time.Now, UTC
 	Log *slog.Logger     // default: slog.Default()
+
+	// Telemetry records spans and metrics. Optional: without it nothing is recorded, and nothing is put around the adapters.
+	Telemetry *trace.Telemetry
 }
 
 // System is the core, wired: everything that a function may need. It is made by hand, once per process.
@@ -70,6 +78,11 @@ func New(c Config) (*System, error) {
 	}
 	if c.Log == nil {
 		c.Log = slog.Default()
+	}
+	c.Log = slog.New(trace.Handler(c.Log.Handler()))
+	c.Queue = sync.Traced(c.Queue) // always: the log follows requests through it
+	if c.Telemetry != nil {
+		c.DB, c.Wrapper = store.Traced(c.DB), keys.Traced(c.Wrapper)
 	}
 	s := &System{Config: c}
 	s.Ring = keys.NewRing(c.DB, c.Wrapper, c.Now)

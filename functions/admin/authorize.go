@@ -8,6 +8,7 @@ import (
 	"github.com/fleetpass/fleetpass/core/access"
 	"github.com/fleetpass/fleetpass/core/policy"
 	"github.com/fleetpass/fleetpass/core/token"
+	"github.com/fleetpass/fleetpass/core/trace"
 	"github.com/fleetpass/fleetpass/core/web"
 )
 
@@ -33,8 +34,9 @@ func (c *call) authenticate() error {
 	if err != nil {
 		return err
 	}
-	c.tenant, c.meta, c.user, c.app, c.actor = t, in.Tenant, in.Person, in.Application, in.Actor
-	c.actor.Request, c.actor.Address = web.RequestID(c.ctx), web.Address(c.r)
+	c.tenant, c.meta, c.user, c.app = t, in.Tenant, in.Person, in.Application
+	c.actor = trace.Actor(c.ctx, in.Actor)
+	c.actor.Address = web.Address(c.r)
 	return nil
 }
 

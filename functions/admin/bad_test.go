@@ -234,7 +234,7 @@ func TestReservedNamespaces(t *testing.T) {
 // (WEB-017).
 func TestHostileNames(t *testing.T) {
 	w := newWorld(t)
-	for _, name := range []string{`<script>alert(1)</script>`, `a"b`, `{{.}}`, `x' OR 1=1`, `Ünïcode 漢字`, `a/b`, `a,b`} {
+	for _, name := range []string{`<img src=x onerror=alert(1)>`, `a"b`, `{{.}}`, `x' OR 1=1`, `Ünïcode 漢字`, `a\b`, `a,b`} {
 		body, _ := json.Marshal(map[string]string{"name": name})
 		w.as(w.adminToken(acme), "POST", "/groups", string(body)).want(t, 201)
 	}
@@ -245,7 +245,7 @@ func TestHostileNames(t *testing.T) {
 	if got := rec.Header().Get("X-Content-Type-Options"); got != "nosniff" {
 		t.Errorf("nosniff: %q", got)
 	}
-	w.as(w.adminToken(acme), "DELETE", "/groups/a%2Fb", "").want(t, 204)
+	w.as(w.adminToken(acme), "DELETE", "/groups/a%5Cb", "").want(t, 204)
 }
 
 // FuzzCreateRule feeds the decoder of a body through its endpoint: whatever comes, the answer is a 4xx and nothing is

@@ -163,6 +163,7 @@ func clusterStatus(c *call) (reply, error) {
 		RevisionWanted: st.Wanted, RevisionReached: st.Reached, BehindSince: st.WantedSince,
 		ReachedAt: st.ReachedAt, TriedAt: st.TriedAt, ReconciledAt: st.FullAt,
 		LastError: st.LastError, LastErrorAt: st.LastErrorAt, Failures: st.Failures, Terminal: st.Terminal,
+		RetryAt: st.RetryAt, GivenUpAt: st.GivenUpAt,
 		Bootstrap: st.Bootstrap, Pending: st.Counts.Pending, Problems: append([]string{}, st.Problems...),
 	})
 }

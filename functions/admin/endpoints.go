@@ -58,6 +58,7 @@ func endpoints() []endpoint {
 
 		rules      = "/authorization/access-rules"
 		clusters   = "/clusters"
+		dead       = "/sync/dead-letters"
 		department = "/org-unit/departments"
 		project    = "/org-unit/projects"
 	)
@@ -86,6 +87,11 @@ func endpoints() []endpoint {
 		{"GET", clusters + "/{id}/bootstrap", object(policy.ClusterConfig, view), clusterBootstrap, nil},
 		{"GET", clusters + "/{id}/authentication-configuration", object(policy.ClusterConfig, view), clusterAuthentication, nil},
 		{"POST", clusters + "/{id}/reconcile", object(policy.Cluster, edit), reconcileCluster, nil},
+
+		{"GET", dead, scoped(policy.Cluster, view), listDeadLetters, paging},
+		{"POST", dead + "/replay", scoped(policy.Cluster, edit), replayDeadLetters, nil},
+		{"POST", dead + "/{id}/replay", scoped(policy.Cluster, edit), replayDeadLetter, nil},
+		{"DELETE", dead + "/{id}", scoped(policy.Cluster, edit), deleteDeadLetter, nil},
 
 		{"POST", department, scoped(policy.Department, create), createDepartment, nil},
 		{"GET", department, scoped(policy.Department, view), listDepartments, scopeFilters},

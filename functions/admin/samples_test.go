@@ -75,6 +75,11 @@ func samples() map[string]func(w *world, role core.RoleID) sample {
 			return sample{id: id, body: body, status: status}
 		}
 	}
+	dead := func(status int) func(*world, core.RoleID) sample {
+		return func(w *world, _ core.RoleID) sample {
+			return sample{id: w.deadLetter(acme), foreign: w.deadLetter(globex), status: status}
+		}
+	}
 	const rules = "/authorization/access-rules"
 	all := map[string]func(*world, core.RoleID) sample{
 		"POST " + rules: func(w *world, role core.RoleID) sample {
@@ -106,6 +111,11 @@ func samples() map[string]func(w *world, role core.RoleID) sample {
 		"GET /clusters/{id}/bootstrap":                    cluster(200, ""),
 		"GET /clusters/{id}/authentication-configuration": cluster(200, ""),
 		"POST /clusters/{id}/reconcile":                   cluster(202, ""),
+
+		"GET /sync/dead-letters":              fixed(200, ""),
+		"POST /sync/dead-letters/replay":      fixed(200, ""),
+		"POST /sync/dead-letters/{id}/replay": dead(202),
+		"DELETE /sync/dead-letters/{id}":      dead(204),
 
 		"POST /org-unit/departments": func(w *world, _ core.RoleID) sample {
 			return sample{status: 201, strings: []string{"name"}, body: `{"name":"` + w.name("dep") + `","clusterId":"` + string(w.cluster(acme).Cluster) + `"}`}

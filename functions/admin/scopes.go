@@ -229,12 +229,17 @@ func (c *call) scopesOf(k core.ScopeKind, e policy.Entity) (part []org.Scope, ne
 // visible says which scopes the caller may view as the entity. Who may view none is denied: an empty list would look as
 // if there were none.
 func (c *call) visible(e policy.Entity) (func(org.Scope) bool, error) {
-	held, err := c.Access.PermittedScopes(c.ctx, c.tenant, c.actor.Subject, e, policy.View)
+	return c.within(e, policy.View)
+}
+
+// within says of a scope whether the caller holds a permission there. Who holds it nowhere is denied.
+func (c *call) within(e policy.Entity, a policy.Action) (func(org.Scope) bool, error) {
+	held, err := c.Access.PermittedScopes(c.ctx, c.tenant, c.actor.Subject, e, a)
 	if err != nil {
 		return nil, err
 	}
 	if len(held) == 0 {
-		return nil, lacks(e, policy.View)
+		return nil, lacks(e, a)
 	}
 	within := map[core.ScopeID]bool{}
 	for _, sc := range held {

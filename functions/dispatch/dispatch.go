@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -27,32 +28,70 @@ type Deps struct {
 	Log       *slog.Logger // default slog.Default()
 }
 
-// Handle takes one event as it left the outbox. What it cannot read is parked: logged and acknowledged, since it would be
-// no clearer the next time and everything behind it would wait. An error means the store or the queue, and asks for the
+// Handle takes one event as it left the outbox. An error means that the store or the queue does not answer, and asks for the
 // event again; events may come twice, late and in any order.
+//
+// Whatever else is wrong, with the event or with us, would be so the next time, and everything behind the event would wait.
+// So it is parked and acknowledged: a dead letter of its tenant, to be replayed when the cause is mended.
 func Handle(ctx context.Context, d Deps, body []byte) error {
-	log := d.Log
-	if log == nil {
-		log = slog.Default()
-	}
 	env, fact, err := events.Decode(body)
-	if err != nil {
-		log.ErrorContext(ctx, "dispatch: event parked", "error", err, "event", env.ID, "bytes", len(body))
-		return nil
+	if err == nil {
+		_, err = core.ParseTenantID("source", env.Tenant)
 	}
-	tenant, err := core.ParseTenantID("source", env.Tenant)
 	if err != nil {
-		log.ErrorContext(ctx, "dispatch: event parked", "error", err, "event", env.ID)
-		return nil
+		err = fmt.Errorf("%w: %w", sync.ErrUnreadable, err)
+	} else {
+		err = handle(ctx, d, env, fact)
 	}
+	if err == nil || again(ctx, err) {
+		return err
+	}
+	tenant, odd := core.ParseTenantID("source", env.Tenant)
+	if odd != nil {
+		tenant = ""
+	}
+	d.log().ErrorContext(ctx, "dispatch: event parked", "error", err, "event", env.ID, "tenant", tenant, "bytes", len(body))
+	if err := d.Sync.Park(ctx, tenant, body, core.RequestID(env.Request), err); err != nil {
+		return fmt.Errorf("dispatch: event parked: %w", err)
+	}
+	return nil
+}
+
+func (d Deps) log() *slog.Logger {
+	if d.Log != nil {
+		return d.Log
+	}
+	return slog.Default()
+}
+
+// errQueue says that the queue did not take the messages, whatever kind of error it gave for it.
+var errQueue = errors.New("the queue")
+
+// again says whether an event may fare better the next time.
+func again(ctx context.Context, err error) bool {
+	for _, kind := range []error{core.Unavailable, core.Throttled, core.Conflict, errQueue, context.Canceled, context.DeadlineExceeded} {
+		if errors.Is(err, kind) {
+			return true
+		}
+	}
+	return ctx.Err() != nil
+}
+
+// handle queues what a fact asks for. A panic is an error, as if the event could not be read; its value may quote what is
+// nobody's business, so only its type and the stack are logged.
+func handle(ctx context.Context, d Deps, env events.Envelope, fact events.Fact) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			d.log().ErrorContext(ctx, "panic", "function", "dispatch", "type", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+			err = errors.New("dispatch: the handler panicked")
+		}
+	}()
+	tenant := core.TenantID(env.Tenant)
 	clusters, revision, err := concerned(ctx, d, tenant, fact)
 	if err == nil {
 		err = d.Sync.Wanted(ctx, tenant, clusters, revision)
 	}
 	switch {
-	case errors.Is(err, core.Invalid), errors.Is(err, core.Limit): // ids that cannot be anybody's
-		log.ErrorContext(ctx, "dispatch: event parked", "error", err, "event", env.ID)
-		return nil
 	case err != nil:
 		return fmt.Errorf("dispatch: %s: %w", fact.Type(), err)
 	case len(clusters) == 0:
@@ -72,9 +111,9 @@ func Handle(ctx context.Context, d Deps, body []byte) error {
 		}
 	}
 	if err := d.Queue.Send(ctx, messages...); err != nil {
-		return fmt.Errorf("dispatch: %w", err)
+		return fmt.Errorf("dispatch: %w: %w", errQueue, err)
 	}
-	log.InfoContext(ctx, "dispatched", "tenant", tenant, "request", env.Request, "type", fact.Type(), "revision", revision, "clusters", len(clusters))
+	d.log().InfoContext(ctx, "dispatched", "tenant", tenant, "request", env.Request, "type", fact.Type(), "revision", revision, "clusters", len(clusters))
 	return nil
 }
 

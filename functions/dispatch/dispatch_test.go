@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	gosync "sync"
 	"testing"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 	"github.com/fleetpass/fleetpass/core/keys"
 	"github.com/fleetpass/fleetpass/core/org"
 	"github.com/fleetpass/fleetpass/core/policy"
+	"github.com/fleetpass/fleetpass/core/store"
 	"github.com/fleetpass/fleetpass/core/store/storetest"
 	"github.com/fleetpass/fleetpass/core/sync"
 	"github.com/fleetpass/fleetpass/events"
@@ -189,8 +191,18 @@ func TestHandleParks(t *testing.T) {
 		"a wrong payload":  bytes.Replace(good, []byte(`"revision":9`), []byte(`"revision":"x"`), 1),
 	} {
 		r.logged.Reset()
-		if err := Handle(t.Context(), r.Deps, body); err != nil || len(r.queue.sent) != 0 || !strings.Contains(r.logged.String(), "parked") {
-			t.Errorf("%s: %v, sent %v, logged %q", name, err, r.queue.sent, r.logged)
+		for range 2 { // it may come twice
+			if err := Handle(t.Context(), r.Deps, body); err != nil || len(r.queue.sent) != 0 || !strings.Contains(r.logged.String(), "parked") {
+				t.Errorf("%s: %v, sent %v, logged %q", name, err, r.queue.sent, r.logged)
+			}
+		}
+		tenant := core.TenantID("acme")
+		if name == "no JSON" || name == "nothing" || name == "no source" || name == "an odd tenant" {
+			tenant = core.SystemTenant
+		}
+		all := r.take(tenant)
+		if len(all) != 1 || !bytes.Equal(all[0].Event, body) || all[0].Reason == "" || all[0].Tries != 2 || len(r.take("acme"))+len(r.take(core.SystemTenant)) != 0 {
+			t.Errorf("%s: dead letters %+v", name, all)
 		}
 	}
 	r.queue.err = fmt.Errorf("the queue: %w", core.Unavailable)
@@ -210,6 +222,87 @@ func TestHandleParks(t *testing.T) {
 	}
 }
 
+// take returns a tenant's dead letters, and takes them away.
+func (r *rig) take(tenant core.TenantID) (all []sync.DeadLetter) {
+	for d, err := range r.Sync.DeadLetters(context.Background(), tenant) {
+		if err != nil {
+			panic(err)
+		}
+		all = append(all, d)
+	}
+	for _, d := range all {
+		if err := r.Sync.Discard(context.Background(), core.SystemActor(tenant), d); err != nil {
+			panic(err)
+		}
+	}
+	return all
+}
+
+// An event of a tenant that there is not belongs to nobody; one too large for an item is known by its size; what brings the
+// handler down, or meets a record that nobody can read, is parked as well; and a store that does not take the dead letter has
+// the event come again.
+func TestWhereParkedEventsLie(t *testing.T) {
+	r := newRig(t)
+	good := encode(t, events.AccessChanged{Revision: 9, All: true})
+	unknown := bytes.Replace(good, []byte("access.changed.v1"), []byte("access.changed.v9"), 1)
+
+	must(t, Handle(t.Context(), r.Deps, bytes.Replace(unknown, []byte("/t/acme"), []byte("/t/nobody"), 1)))
+	if all := r.take(core.SystemTenant); len(all) != 1 || len(r.take("nobody")) != 0 {
+		t.Errorf("of a tenant that there is not: %+v", all)
+	}
+	must(t, Handle(t.Context(), r.Deps, append(bytes.TrimSuffix(unknown, []byte("}")), []byte(`,"more":"`+strings.Repeat("x", 31<<10)+`"}`)...)))
+	if all := r.take("acme"); len(all) != 1 || all[0].Replayable() || all[0].Bytes < 31<<10 {
+		t.Errorf("too large: %+v", all)
+	}
+
+	broken := r.Deps
+	broken.Directory = nil // the handler panics
+	must(t, Handle(t.Context(), broken, encode(t, events.UserChanged{Revision: 9, User: "u", Change: "disabled"})))
+	if all := r.take("acme"); len(all) != 1 || !all[0].Replayable() || !strings.Contains(r.logged.String(), "msg=panic") {
+		t.Errorf("a panic: %+v", all)
+	}
+	must(t, r.DB.Commit(t.Context(), store.Put(store.Sync("acme", "x"), 0, []byte("{"))))
+	must(t, Handle(t.Context(), r.Deps, encode(t, events.AccessChanged{Revision: 9, Clusters: []string{"x"}})))
+	if all := r.take("acme"); len(all) != 1 || all[0].Reason != "an internal error" || !strings.Contains(r.logged.String(), "does not decode") {
+		t.Errorf("a record that cannot be read: %+v", all)
+	}
+
+	service := *r.Sync
+	service.DB = &storetest.Faulty{DB: r.DB, Plan: storetest.FaultOnce("Commit", storetest.Refuse)}
+	broken = r.Deps
+	broken.Sync = &service
+	if err := Handle(t.Context(), broken, unknown); !errors.Is(err, core.Unavailable) || len(r.take("acme")) != 0 {
+		t.Errorf("a store that does not take the dead letter: %v", err)
+	}
+	must(t, Handle(t.Context(), broken, unknown))
+
+	// A replay puts the event into the outbox again, as it was.
+	all := []sync.DeadLetter{}
+	for d, err := range r.Sync.DeadLetters(t.Context(), "acme") {
+		must(t, err)
+		all = append(all, d)
+	}
+	if len(all) != 1 {
+		t.Fatalf("%+v", all)
+	}
+	must(t, r.Sync.Replay(t.Context(), r.queue, core.SystemActor("acme"), all[0]))
+	found := 0
+	for _, part := range store.PartitionsOf("acme") {
+		for it, err := range r.DB.List(t.Context(), part) {
+			must(t, err)
+			if it.Key.IsOutbox() && bytes.Equal(it.Body, unknown) && !it.Expires.IsZero() {
+				found++
+			}
+		}
+	}
+	if found != 1 || len(r.take("acme")) != 0 {
+		t.Errorf("%d in the outbox", found)
+	}
+	if err := r.Sync.Replay(t.Context(), r.queue, core.SystemActor("acme"), all[0]); !errors.Is(err, core.Conflict) {
+		t.Errorf("replayed twice: %v", err)
+	}
+}
+
 func FuzzHandle(f *testing.F) {
 	f.Add(encode(f, events.AccessChanged{Revision: 9, Clusters: []string{"x"}}))
 	f.Add(encode(f, events.UserChanged{Revision: 9, User: "u", Change: "disabled"}))
@@ -220,4 +313,145 @@ func FuzzHandle(f *testing.F) {
 			t.Errorf("%v", err)
 		}
 	})
+}
+
+// many is the rig with so many clusters in all, and what counts its store's round trips.
+func (r *rig) many(t *testing.T, n int) *storetest.Counter {
+	t.Helper()
+	for i := len(r.clusters); i < n; i++ {
+		c, err := r.Sync.Org.CreateCluster(t.Context(), core.SystemActor("acme"), "acme", fmt.Sprint("c", i), org.Reach{Server: "https://api.example.com"})
+		must(t, err)
+		r.clusters = append(r.clusters, c.Cluster)
+	}
+	counter := &storetest.Counter{DB: r.DB}
+	service := *r.Sync
+	service.DB = counter
+	r.DB, r.Sync = counter, &service
+	return counter
+}
+
+// A change at an account of 500 clusters takes the store few round trips, and the last of them is told of no less than the
+// first; where the record of one is written at the same time, the others' are as well.
+func TestManyClusters(t *testing.T) {
+	const n = 500
+	r := newRig(t)
+	counter := r.many(t, n)
+	for rev := core.Revision(2000); rev < 2003; rev++ {
+		counter.Reset()
+		must(t, Handle(t.Context(), r.Deps, encode(t, events.AccessChanged{Revision: uint64(rev), All: true})))
+		if got := counter.Counts().RoundTrips(); got > 30 || len(r.took()) != n {
+			t.Errorf("%d round trips for %d clusters: %+v", got, n, counter.Counts())
+		}
+	}
+	conflicts := 0
+	service := *r.Sync
+	service.DB = beside{r.DB, func(keys []store.Key) {
+		if len(keys) > 40 && conflicts < 3 { // between the read and the write
+			conflicts++
+			must(t, r.Sync.Wanted(t.Context(), "acme", []core.ClusterID{core.ClusterID(keys[7].Sort())}, 3000))
+		}
+	}}
+	deps := r.Deps
+	deps.Sync = &service
+	must(t, Handle(t.Context(), deps, encode(t, events.AccessChanged{Revision: 2500, All: true})))
+	newer := 0
+	for _, c := range r.clusters {
+		st, err := r.Sync.Status(t.Context(), "acme", c)
+		if err != nil || st.Wanted < 2500 || st.WantedSince.IsZero() {
+			t.Fatalf("%+v, %v", st, err)
+		}
+		if st.Wanted == 3000 {
+			newer++
+		}
+	}
+	if conflicts == 0 || newer != conflicts {
+		t.Errorf("%d records were written meanwhile, and %d kept what they were written with", conflicts, newer)
+	}
+}
+
+// beside is a store in which others are at work after each Get.
+type beside struct {
+	store.DB
+	work func([]store.Key)
+}
+
+func (b beside) Get(ctx context.Context, keys ...store.Key) ([]store.Item, error) {
+	items, err := b.DB.Get(ctx, keys...)
+	mu.Lock()
+	defer mu.Unlock()
+	b.work(keys)
+	return items, err
+}
+
+var mu gosync.Mutex
+
+// A cluster that is named twice is no odd event; one that is not there has nothing noted.
+func TestOddClusters(t *testing.T) {
+	r := newRig(t)
+	absent := core.NewClusterID()
+	must(t, Handle(t.Context(), r.Deps, encode(t, events.AccessChanged{Revision: 9, Clusters: []string{string(r.clusters[0]), string(absent), string(r.clusters[0])}})))
+	if all := r.take("acme"); len(all) != 0 {
+		t.Errorf("parked: %+v", all)
+	}
+	n := 0
+	for it, err := range r.DB.List(t.Context(), store.Syncs("acme")) {
+		must(t, err)
+		if n++; it.Key != store.Sync("acme", r.clusters[0]) {
+			t.Errorf("noted: %s", it.Key)
+		}
+	}
+	if n != 1 {
+		t.Errorf("%d records", n)
+	}
+}
+
+// The end of a rule that lives for less than two minutes is asked for here, with no revision: the cluster has come to that
+// long before.
+func TestEndsAreAskedForWithoutARevision(t *testing.T) {
+	r := newRig(t)
+	var rules []access.NewRule
+	lives := []time.Duration{61 * time.Second, 119 * time.Second, 121 * time.Second}
+	for i, life := range lives {
+		rules = append(rules, access.NewRule{Subject: core.UserSubject(core.Email(fmt.Sprintf("u%d@example.com", i))), Role: policy.Viewer, Scope: core.ClusterScope(r.clusters[0]), ExpiresAt: r.now.Add(life)})
+	}
+	made, err := r.access.Seed(t.Context(), "acme", rules...)
+	must(t, err)
+	fact := events.AccessChanged{Revision: uint64(made[2].ID), Clusters: []string{string(r.clusters[0])}}
+	for _, m := range made {
+		fact.Rules = append(fact.Rules, uint64(m.ID))
+	}
+	must(t, Handle(t.Context(), r.Deps, encode(t, fact)))
+	var ends []time.Duration
+	for _, m := range r.queue.sent {
+		if !m.NotBefore.IsZero() {
+			if ends = append(ends, m.NotBefore.Sub(r.now)); m.Revision != 0 || m.Full {
+				t.Errorf("sent %+v", m)
+			}
+		}
+	}
+	if slices.Sort(ends); !slices.Equal(ends, lives[:2]) {
+		t.Errorf("asked for at %v, want %v", ends, lives[:2])
+	}
+}
+
+// Whatever kind of error the queue gives, the event comes again: it is not the event that is odd.
+func TestAQueueThatRefuses(t *testing.T) {
+	r := newRig(t)
+	for _, err := range []error{errors.New("quota"), fmt.Errorf("message: %w", core.Invalid), fmt.Errorf("queue: %w", core.Denied), fmt.Errorf("queue: %w", core.NotFound)} {
+		r.queue.err = err
+		if got := Handle(t.Context(), r.Deps, encode(t, events.AccessChanged{Revision: 9, All: true})); !errors.Is(got, err) || len(r.take("acme")) != 0 {
+			t.Errorf("%v: %v", err, got)
+		}
+	}
+}
+
+// A parked event's request is as long as whoever made the event liked; a dead letter is not.
+func TestLongRequestsAreCut(t *testing.T) {
+	r := newRig(t)
+	body, err := events.Encode(events.Envelope{ID: "e", Tenant: "acme", Time: r.now, Request: strings.Repeat("r", 20_000)}, events.AccessChanged{Revision: 9, Clusters: []string{""}})
+	must(t, err)
+	must(t, Handle(t.Context(), r.Deps, body))
+	if all := r.take("acme"); len(all) != 1 || len(all[0].Request) > 1000 || len(all[0].Reason) > 1000 || all[0].Request == "" {
+		t.Errorf("%.2000s", fmt.Sprintf("%+v", all))
+	}
 }

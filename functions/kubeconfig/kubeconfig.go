@@ -16,6 +16,7 @@ import (
 	"github.com/fleetpass/fleetpass/core/kube"
 	"github.com/fleetpass/fleetpass/core/org"
 	"github.com/fleetpass/fleetpass/core/token"
+	"github.com/fleetpass/fleetpass/core/trace"
 	"github.com/fleetpass/fleetpass/core/web"
 )
 
@@ -92,8 +93,8 @@ func (d Deps) authenticate(r *http.Request) (core.Actor, error) {
 		return core.Actor{}, err
 	}
 	in, err := d.Access.Admit(r.Context(), who)
-	in.Actor.Request, in.Actor.Address = web.RequestID(r.Context()), web.Address(r)
-	return in.Actor, err
+	in.Actor.Address = web.Address(r)
+	return trace.Actor(r.Context(), in.Actor), err
 }
 
 // clusters picks the clusters that one of the rules gives something in, in order of their names. A rule counts while its

@@ -19,6 +19,7 @@ import (
 	"github.com/fleetpass/fleetpass/core/oauth"
 	"github.com/fleetpass/fleetpass/core/session"
 	"github.com/fleetpass/fleetpass/core/store"
+	"github.com/fleetpass/fleetpass/core/trace"
 	"github.com/fleetpass/fleetpass/core/web"
 )
 
@@ -108,7 +109,7 @@ func goTo(w http.ResponseWriter, location string) {
 }
 
 func actor(r *http.Request, t core.TenantID) core.Actor {
-	return core.Actor{Tenant: t, Request: web.RequestID(r.Context()), Address: web.Address(r)}
+	return trace.Actor(r.Context(), core.Actor{Tenant: t, Address: web.Address(r)})
 }
 
 // current is the browser's session; nil if it has none that holds.

@@ -31,7 +31,7 @@ func (f function) logoutPage(w http.ResponseWriter, r *http.Request, t core.Tena
 	if !plan.Confirm {
 		return f.signOut(w, r, t, plan)
 	}
-	showLogout(w, r, t, c.Email, p, plan)
+	showLogout(w, t, web.Cookie(r, sessionCookie(t)), c.Email, p, plan)
 	return nil
 }
 

@@ -3,92 +3,131 @@ package login
 import (
 	"bytes"
 	"crypto/sha256"
-	"embed"
+	_ "embed" // of the style sheet
 	"encoding/base64"
 	"errors"
-	"html/template"
 	"net/http"
 	"net/url"
 	"strings"
 	"sync"
 	"time"
 
+	g "maragu.dev/gomponents"
+	h "maragu.dev/gomponents/html"
+
 	"github.com/fleetpass/fleetpass/core"
 	"github.com/fleetpass/fleetpass/core/oauth"
+	"github.com/fleetpass/fleetpass/core/session"
 	"github.com/fleetpass/fleetpass/core/web"
 )
 
-//go:embed pages
-var files embed.FS
-
-// templates are the pages by name, each with the layout around it. They are parsed for the first page: the binary is every
-// function's, and most show none.
-var templates = sync.OnceValue(func() map[string]*template.Template {
-	all := map[string]*template.Template{}
-	for _, name := range []string{"login", "password", "welcome", "logout", "home", "message"} {
-		all[name] = template.Must(template.ParseFS(files, "pages/layout.html", "pages/"+name+".html"))
-	}
-	return all
-})
+// The pages are Go, not html/template: a template calls methods by names that only it knows, so the linker of a program that
+// executes one keeps every exported method of every type, which is megabytes of the AWS SDK and of k8s.io/api. Text and
+// attributes are escaped as they are written; core/forbidden_test.go sees to it that the style sheet is all that is not.
 
 // style is the one style sheet. It stands in every page, and the policy allows it, and nothing else, by its hash.
-var style, styleHash = func() (template.CSS, string) {
-	css, err := files.ReadFile("pages/style.css")
-	if err != nil {
-		panic(err) // embedded at build time
-	}
-	sum := sha256.Sum256(css)
-	return template.CSS(css), "sha256-" + base64.StdEncoding.EncodeToString(sum[:])
-}()
+//
+//go:embed pages/style.css
+var style string
 
-// view is what the layout shows. Data is the page's own.
+// styleHash is computed for the first page: the binary is every function's, and most show none.
+var styleHash = sync.OnceValue(func() string {
+	sum := sha256.Sum256([]byte(style))
+	return "sha256-" + base64.StdEncoding.EncodeToString(sum[:])
+})
+
+// view is what every page has, around its own.
 type view struct {
-	Tenant core.TenantID
-	Title  string
-	Error  string
-	Token  string // of the page's form
-	Style  template.CSS
-	Data   any
+	Tenant  core.TenantID // "" where none is known
+	Title   string
+	Problem string // what was wrong with what was typed; "": nothing
 }
 
-type (
-	loginView struct {
-		Login, Username, Client string
-		Error                   string
+// document is a whole page.
+func (v view) document(page ...g.Node) g.Node {
+	title := v.Title + " · Fleetpass"
+	if v.Tenant != "" {
+		title = v.Title + " · " + string(v.Tenant) + " · Fleetpass"
 	}
-	passwordView struct {
-		Login    string
-		Username core.Email
+	if v.Problem != "" {
+		title = "Error: " + title
 	}
-	welcomeView struct {
-		Secret, Username string
-		Error            string
+	return h.Doctype(h.HTML(h.Lang("en"),
+		h.Head(
+			h.Meta(h.Charset("utf-8")),
+			h.Meta(h.Name("viewport"), h.Content("width=device-width, initial-scale=1")),
+			h.Meta(h.Name("color-scheme"), h.Content("light dark")),
+			h.Meta(h.Name("robots"), h.Content("noindex")),
+			h.TitleEl(g.Text(title)),
+			h.StyleEl(g.Raw(style)),
+		),
+		h.Body(
+			h.Header(h.Span(h.Class("mark"), h.Aria("hidden", "true")), g.Text(" Fleetpass "),
+				g.If(v.Tenant != "", h.Span(h.Class("tenant"), g.Text(string(v.Tenant))))),
+			h.Main(
+				h.H1(g.Text(v.Title)),
+				g.If(v.Problem != "", h.Div(h.Class("error"), h.Role("alert"), h.ID("problem"),
+					h.Strong(g.Text("There is a problem.")), g.Text(" "+v.Problem))),
+				g.Group(page),
+			),
+		),
+	))
+}
+
+// form is a form that posts to a page of the tenant. The token is the one that the page's handler checks.
+func (v view) form(page, token string, fields ...g.Node) g.Node {
+	return h.Form(h.Method("post"), h.Action(at(v.Tenant, page)), hidden("token", token), g.Group(fields))
+}
+
+// field is an input with its label. name is what it is posted as, and its id.
+func field(name, label, kind, autocomplete string, more ...g.Node) g.Node {
+	return g.Group{
+		h.Label(h.For(name), g.Text(label)),
+		h.Input(h.ID(name), h.Name(name), h.Type(kind), h.AutoComplete(autocomplete), g.Group(more)),
 	}
-	logoutView struct {
-		Email  core.Email
-		Fields map[string]string
+}
+
+func hidden(name, value string) g.Node {
+	return h.Input(h.Type("hidden"), h.Name(name), h.Value(value))
+}
+
+func submit(text string, more ...g.Node) g.Node {
+	return h.Button(h.Type("submit"), g.Group(more), g.Text(text))
+}
+
+// email is a field for the e-mail that somebody signs in with.
+func email(label, value string, more ...g.Node) g.Node {
+	return field("username", label, "email", "username", append(more, g.Attr("inputmode", "email"), g.Attr("autocapitalize", "none"),
+		g.Attr("spellcheck", "false"), h.MaxLength("254"), h.Required(), h.Value(value), g.If(value == "", h.AutoFocus()))...)
+}
+
+// newPassword is the two fields in which a password is chosen.
+func (v view) newPassword(label string, more ...g.Node) g.Node {
+	rest := []g.Node{h.MinLength("8"), h.Required(), v.invalid()}
+	return g.Group{
+		field("new", label, "password", "new-password", append(more, rest...)...),
+		field("repeat", label+" again", "password", "new-password", rest...),
 	}
-	homeView struct {
-		Email core.Email
-		Name  string
-		Since time.Time
-	}
-)
+}
+
+// invalid marks a field of a form in which something was wrong, and names the words that say what.
+func (v view) invalid() g.Node {
+	return g.If(v.Problem != "", g.Group{h.Aria("invalid", "true"), h.Aria("describedby", "problem")})
+}
 
 // render answers with a page. Its forms may lead to ourselves, and on to target: browsers apply the policy to where a
 // posted form is redirected, too.
-func render(w http.ResponseWriter, status int, name string, v view, target string) {
-	v.Style = style
+func render(w http.ResponseWriter, status int, target string, document g.Node) {
 	var page bytes.Buffer
-	if err := templates()[name].ExecuteTemplate(&page, "layout", v); err != nil {
+	if err := document.Render(&page); err != nil {
 		http.Error(w, "Something went wrong on our side.", http.StatusInternalServerError)
 		return
 	}
 	web.Headers(w)
-	h := w.Header()
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src '"+styleHash+"'; form-action 'self'"+formTarget(target)+
+	head := w.Header()
+	head.Set("Content-Security-Policy", "default-src 'none'; style-src '"+styleHash()+"'; form-action 'self'"+formTarget(target)+
 		"; base-uri 'none'; frame-ancestors 'none'")
-	h.Set("Content-Type", "text/html; charset=utf-8")
+	head.Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
 	_, _ = w.Write(page.Bytes()) // the client went away; there is nobody to tell
 }
@@ -106,39 +145,78 @@ func formTarget(uri string) string {
 	return " " + u.Scheme + "://" + u.Host
 }
 
-func showLogin(w http.ResponseWriter, t core.TenantID, u underWay, v loginView, status int) {
-	v.Login, v.Client = u.handle, u.asked.Client.Name
-	render(w, status, "login", view{
-		Tenant: t, Title: "Sign in", Error: v.Error, Token: web.FormToken(u.cookie, "login "+string(t)), Data: v,
-	}, u.asked.RedirectURI)
+func showLogin(w http.ResponseWriter, t core.TenantID, u underWay, username, problem string, status int) {
+	v := view{t, "Sign in", problem}
+	client := u.asked.Client.Name
+	render(w, status, u.asked.RedirectURI, v.document(
+		g.If(client != "", h.P(g.Text("to go on to "), h.Strong(g.Text(client)))),
+		v.form("/login", web.FormToken(u.cookie, "login "+string(t)),
+			hidden("login", u.handle),
+			email("E-mail", username, v.invalid()),
+			field("password", "Password", "password", "current-password", h.Required(), g.If(username != "", h.AutoFocus()), v.invalid()),
+			submit("Sign in"),
+		),
+		h.P(h.Class("hint"), g.Text("Forgotten it? An administrator can give you a temporary password.")),
+	))
 }
 
 func showPassword(w http.ResponseWriter, t core.TenantID, u underWay, problem string, status int) {
-	render(w, status, "password", view{
-		Tenant: t, Title: "Choose a new password", Error: problem, Token: web.FormToken(u.cookie, "password "+string(t)),
-		Data: passwordView{u.handle, u.rec.Value.Email},
-	}, u.asked.RedirectURI)
+	v := view{t, "Choose a new password", problem}
+	render(w, status, u.asked.RedirectURI, v.document(
+		h.P(g.Text("Your password is temporary. Choose one that only you know: at least 8 characters; a few words make a good one.")),
+		v.form("/password", web.FormToken(u.cookie, "password "+string(t)),
+			hidden("login", u.handle),
+			field("username", "E-mail", "email", "username", h.ReadOnly(), h.Value(string(u.rec.Value.Email))),
+			v.newPassword("New password", h.AutoFocus()),
+			submit("Save and go on"),
+		),
+	))
 }
 
-func showWelcome(w http.ResponseWriter, t core.TenantID, cookie string, v welcomeView, status int) {
-	render(w, status, "welcome", view{
-		Tenant: t, Title: "Become the first administrator", Error: v.Error, Token: web.FormToken(cookie, "welcome "+string(t)), Data: v,
-	}, "")
+// showWelcome shows the form of the first administrator. secret is the welcome token that the link came with.
+func showWelcome(w http.ResponseWriter, t core.TenantID, cookie, secret, username, problem string, status int) {
+	v := view{t, "Become the first administrator", problem}
+	render(w, status, "", v.document(
+		h.P(g.Text("This link works once. Whoever uses it becomes the system administrator of "), h.Strong(g.Text(string(t))), g.Text(".")),
+		v.form("/welcome", web.FormToken(cookie, "welcome "+string(t)),
+			hidden("welcome", secret),
+			email("Your e-mail", username, g.If(problem != "", h.Aria("describedby", "problem"))),
+			v.newPassword("Password"),
+			submit("Begin"),
+		),
+	))
 }
 
-func showLogout(w http.ResponseWriter, r *http.Request, t core.TenantID, email core.Email, p oauth.Params, plan oauth.Logout) {
-	fields := map[string]string{}
+// showHome shows to whom the browser is signed in. cookie is the session's.
+func showHome(w http.ResponseWriter, t core.TenantID, cookie string, c session.Current) {
+	v, since := view{Tenant: t, Title: "Signed in"}, c.AuthTime.UTC()
+	render(w, http.StatusOK, "", v.document(
+		h.P(g.Text("You are signed in to "), h.Strong(g.Text(c.Tenant.Name)), g.Text(" as "), h.Strong(g.Text(string(c.Email))), g.Text(", since "),
+			h.Time(h.DateTime(since.Format(time.RFC3339)), g.Text(since.Format("2 January 2006, 15:04 UTC"))), g.Text(".")),
+		h.P(g.Text("Use the command line to work with your clusters:")),
+		h.Pre(h.Code(g.Text("fleetpass login\nfleetpass kubeconfig"))),
+		v.form("/logout", web.FormToken(cookie, "logout "+string(t)), submit("Sign out", h.Class("quiet"))),
+	))
+}
+
+// showLogout asks whether to sign out. The parameters that mean something go on with the answer.
+func showLogout(w http.ResponseWriter, t core.TenantID, cookie string, e core.Email, p oauth.Params, plan oauth.Logout) {
+	v := view{Tenant: t, Title: "Sign out?"}
+	var carried g.Group
 	for _, name := range logoutFields {
 		if p[name] != "" {
-			fields[name] = p[name]
+			carried = append(carried, hidden(name, p[name]))
 		}
 	}
-	token := web.FormToken(web.Cookie(r, sessionCookie(t)), "logout "+string(t))
-	render(w, http.StatusOK, "logout", view{Tenant: t, Title: "Sign out?", Token: token, Data: logoutView{email, fields}}, plan.Return)
+	render(w, http.StatusOK, plan.Return, v.document(
+		h.P(g.Text("You are signed in as "), h.Strong(g.Text(string(e))), g.Text(".")),
+		v.form("/logout", web.FormToken(cookie, "logout "+string(t)), carried, submit("Sign out", h.AutoFocus())),
+		h.P(h.Class("hint"), h.A(h.Href(at(t, "/")), g.Text("Stay signed in"))),
+	))
 }
 
 func showMessage(w http.ResponseWriter, status int, t core.TenantID, title, text string) {
-	render(w, status, "message", view{Tenant: t, Title: title, Data: text}, "")
+	render(w, status, "", view{Tenant: t, Title: title}.document(h.P(g.Text(text))))
 }
 
 // showError takes a refusal to the client where OAuth says so, and shows everything else to the person.

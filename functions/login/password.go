@@ -72,7 +72,7 @@ func (f function) welcomePage(w http.ResponseWriter, r *http.Request, t core.Ten
 		cookie = core.NewSecret()
 	}
 	web.SetCookie(w, loginCookie(t), cookie, session.LoginLife)
-	showWelcome(w, t, cookie, welcomeView{Secret: r.URL.Query().Get("token")}, http.StatusOK)
+	showWelcome(w, t, cookie, r.URL.Query().Get("token"), "", "", http.StatusOK)
 	return nil
 }
 
@@ -83,18 +83,17 @@ func (f function) welcome(w http.ResponseWriter, r *http.Request, t core.TenantI
 	if err != nil {
 		return err
 	}
-	view := welcomeView{Secret: form["welcome"], Username: form["username"]}
-	if form["new"] != form["repeat"] {
-		view.Error = "The two passwords differ."
-		showWelcome(w, t, cookie, view, http.StatusUnprocessableEntity)
+	again := func(problem string) error {
+		showWelcome(w, t, cookie, form["welcome"], form["username"], problem, http.StatusUnprocessableEntity)
 		return nil
+	}
+	if form["new"] != form["repeat"] {
+		return again("The two passwords differ.")
 	}
 	person, err := f.Directory.RedeemWelcome(r.Context(), actor(r, t), form["welcome"], form["username"], form["new"], f.Appoint)
 	var field *core.FieldError
 	if errors.As(err, &field) {
-		view.Error = "The " + field.Field + " " + field.Fix + "."
-		showWelcome(w, t, cookie, view, http.StatusUnprocessableEntity)
-		return nil
+		return again("The " + field.Field + " " + field.Fix + ".")
 	}
 	if err != nil {
 		return err

@@ -46,7 +46,7 @@ func (f function) loginPage(w http.ResponseWriter, r *http.Request, t core.Tenan
 	if err != nil {
 		return err
 	}
-	showLogin(w, t, u, loginView{Username: u.asked.LoginHint}, http.StatusOK)
+	showLogin(w, t, u, u.asked.LoginHint, "", http.StatusOK)
 	return nil
 }
 
@@ -80,23 +80,22 @@ func (f function) login(w http.ResponseWriter, r *http.Request, t core.TenantID)
 
 // refused shows the form again, if err is about what was typed into it.
 func (f function) refused(w http.ResponseWriter, r *http.Request, t core.TenantID, u underWay, username string, err error) error {
-	view := loginView{Username: username}
-	status := http.StatusForbidden
+	problem, status := "", http.StatusForbidden
 	switch {
 	case errors.Is(err, core.Unavailable):
 		return err
 	case errors.Is(err, directory.ErrExpired):
-		view.Error = "Your temporary password has expired. Ask an administrator for another."
+		problem = "Your temporary password has expired. Ask an administrator for another."
 	case errors.Is(err, core.Throttled):
-		view.Error, status = "Too many attempts. Wait a moment, then try again.", http.StatusTooManyRequests
+		problem, status = "Too many attempts. Wait a moment, then try again.", http.StatusTooManyRequests
 		web.RetryAfter(w, err)
 	case errors.Is(err, core.Unauthenticated):
-		view.Error = "The e-mail or the password is wrong."
+		problem = "The e-mail or the password is wrong."
 	default:
 		return err
 	}
 	web.NoteError(r.Context(), err)
-	showLogin(w, t, u, view, status)
+	showLogin(w, t, u, username, problem, status)
 	return nil
 }
 
@@ -116,9 +115,6 @@ func (f function) home(w http.ResponseWriter, r *http.Request, t core.TenantID) 
 	if c == nil {
 		return f.start(w, r, t, "")
 	}
-	render(w, http.StatusOK, "home", view{
-		Tenant: t, Title: "Signed in", Token: web.FormToken(web.Cookie(r, sessionCookie(t)), "logout "+string(t)),
-		Data: homeView{Email: c.Email, Name: c.Tenant.Name, Since: c.AuthTime},
-	}, "")
+	showHome(w, t, web.Cookie(r, sessionCookie(t)), *c)
 	return nil
 }

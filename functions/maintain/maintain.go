@@ -16,6 +16,8 @@ import (
 	gosync "sync"
 	"time"
 
+	oteltrace "go.opentelemetry.io/otel/trace"
+
 	"github.com/fleetpass/fleetpass/core"
 	"github.com/fleetpass/fleetpass/core/access"
 	"github.com/fleetpass/fleetpass/core/audit"
@@ -24,6 +26,8 @@ import (
 	"github.com/fleetpass/fleetpass/core/org"
 	"github.com/fleetpass/fleetpass/core/store"
 	"github.com/fleetpass/fleetpass/core/sync"
+	"github.com/fleetpass/fleetpass/core/trace"
+	"github.com/fleetpass/fleetpass/core/transfer"
 )
 
 // Every is how often the schedule calls Handle.
@@ -38,7 +42,7 @@ const (
 	leaveGrace = 7 * 24 * time.Hour
 )
 
-// Deps is what the function needs. All fields are needed but Log and Budget.
+// Deps is what the function needs. All fields are needed but WelcomeHash, Log and Budget.
 type Deps struct {
 	DB     store.DB
 	Org    *org.Service
@@ -48,12 +52,15 @@ type Deps struct {
 	Queue  sync.Queue
 	Log    *slog.Logger // default slog.Default()
 
+	// WelcomeHash is the SHA-256 of the first operator's welcome token, as org.ParseWelcomeHash gives it; "": none was chosen.
+	WelcomeHash string
+
 	// Budget is how long one run goes on beginning jobs of one tenant. What is left then stays for the next run. Default 30
 	// seconds, so that a tenant with the slowest of jobs is through before the next run comes.
 	Budget time.Duration
 }
 
-// Handle carries out everything that falls due before the next run. What must happen at its very time, not up to a minute
+// Handle carries out everything that falls due before the next run, and sees to it that there are operators. What must happen at its very time, not up to a minute
 // late, is queued with that time. No tenant waits for another's jobs: each has a budget, and those with the fewest jobs
 // come first. Each job fails alone, is logged, and stays for the next run; the error says how many failed. An index that
 // cannot be read, and a run that was ended early, is an error too.
@@ -65,7 +72,9 @@ func Handle(ctx context.Context, d Deps, now time.Time) error {
 	if r.Budget <= 0 {
 		r.Budget = Every / 2
 	}
+	founded := r.operators(ctx)
 	all, failed := r.list(ctx)
+	failed = errors.Join(founded, failed)
 	work := make(chan *agenda)
 	var working gosync.WaitGroup
 	for range min(workers, len(all)) {
@@ -121,10 +130,13 @@ func (r *run) carryOutAll(ctx context.Context, a *agenda) {
 func (r *run) bounded(ctx context.Context, job due.Job, do func(context.Context) error) {
 	ctx, done := context.WithTimeout(ctx, jobTimeout)
 	defer done()
+	ctx, span := trace.Start(trace.Of(ctx, job.Tenant), "job "+string(job.Kind), oteltrace.SpanKindInternal, trace.TenantKey.String(string(job.Tenant)))
 	err := r.safely(ctx, do)
 	if errors.Is(err, errLater) || errors.Is(err, core.Conflict) { // another run has it
+		trace.End(span, nil)
 		return
 	}
+	trace.End(span, err)
 	if err != nil {
 		r.Log.ErrorContext(ctx, "maintain: a job failed and stays for the next run",
 			"job", job.Kind, "tenant", job.Tenant, "ref", job.Ref, "due", job.At, "error", err)
@@ -155,7 +167,13 @@ func (r *run) job(ctx context.Context, rec store.Record[due.Job]) error {
 	tenant, err := r.Org.Tenant(ctx, job.Tenant)
 	switch {
 	case errors.Is(err, core.NotFound):
-		return r.DB.Commit(ctx, due.Done(rec)) // erased
+		// It was erased. Or it is being copied into this store, and the jobs came before it: those stay, and so do the
+		// jobs of one that arrives while we look.
+		absent, err := transfer.WhileAbsent(ctx, r.DB, job.Tenant)
+		if err != nil {
+			return err
+		}
+		return r.DB.Commit(ctx, append(absent, due.Done(rec))...)
 	case err != nil:
 		return err
 	}
@@ -242,7 +260,7 @@ func (r *run) again(ctx context.Context, rec store.Record[due.Job], at time.Time
 // clear takes away what other packages keep at a deleted scope. A cluster is waited for until sync has taken our objects
 // out of it, with the record of how to reach it; one that never answers is let go after leaveGrace.
 func (r *run) clear(ctx context.Context, t core.TenantID, sc org.Scope) error {
-	if _, err := r.Access.DeleteAllAt(ctx, core.SystemActor(t), sc.ID); err != nil {
+	if _, err := r.Access.DeleteAllAt(ctx, trace.Actor(ctx, core.SystemActor(t)), sc.ID); err != nil {
 		return err
 	}
 	if sc.Kind != core.Cluster || sc.Reach.Mode != org.Issuer || r.now.Sub(sc.Deleted) > leaveGrace {

@@ -739,8 +739,9 @@ func TestRoundTripsOfAnIdleMinute(t *testing.T) {
 	counter := &storetest.Counter{DB: w.DB}
 	w.DB, w.Org.DB = counter, counter
 	w.run(t)
-	// Four shards; for each of two tenants its state, the end of the chain, the inbox, and the next date.
-	if n := counter.Counts().RoundTrips(); n > store.DueShards+2*4 {
+	// Whether there are operators; four shards; for each of two tenants its state, the end of the chain, the inbox, and the
+	// next date.
+	if n := counter.Counts().RoundTrips(); n > 1+store.DueShards+2*4 {
 		t.Errorf("%d round trips: %+v", n, counter.Counts())
 	}
 }
@@ -784,5 +785,160 @@ func TestErasingKnowsEveryPartition(t *testing.T) {
 	})
 	if named < 20 {
 		t.Errorf("found %d partitions in keys.go: this test reads it wrongly", named)
+	}
+}
+
+// A reconcile that falls due before the next run is asked for at its very time, and the next one ten minutes after that, not
+// after the run.
+func TestReconcileKeepsItsTime(t *testing.T) {
+	w := newWorld(t)
+	c := w.cluster(t, "one")
+	due0 := w.jobs(t, acme)[due.Reconcile][0]
+	w.pass(due0.Sub(w.clock()) - 40*time.Second)
+	w.run(t)
+	if m := w.queue.take(); len(m) != 1 || m[0].Cluster != c.Cluster || !m[0].NotBefore.Equal(due0) {
+		t.Errorf("40 s before %s: sent %+v", due0, m)
+	}
+	if next := w.jobs(t, acme)[due.Reconcile]; len(next) != 1 || !next[0].Equal(due0.Add(org.ReconcileEvery)) {
+		t.Errorf("the next is at %v, want %s", next, due0.Add(org.ReconcileEvery))
+	}
+	late := due0.Add(org.ReconcileEvery + 7*time.Minute) // a stand-still: not two in short order
+	w.pass(late.Sub(w.clock()))
+	w.run(t)
+	if next := w.jobs(t, acme)[due.Reconcile]; len(next) != 1 || !next[0].Equal(late.Add(org.ReconcileEvery)) {
+		t.Errorf("after a stand-still the next is at %v, want %s", next, late.Add(org.ReconcileEvery))
+	}
+}
+
+// That a cluster was found in line before it was deleted says nothing: what is ours is still there.
+func TestSweepWaitsForALookAfterTheDeletion(t *testing.T) {
+	for _, looked := range []time.Duration{-time.Minute, time.Minute} {
+		w := newWorld(t)
+		c := w.cluster(t, "one")
+		deleted := w.clock().Add(2 * time.Minute)
+		op, err := store.Table[sync.Status]{}.Put(store.Sync(acme, c.Cluster), 0, sync.Status{TriedAt: deleted.Add(looked), FullAt: deleted.Add(looked), Reached: 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.DB.Commit(t.Context(), op); err != nil {
+			t.Fatal(err)
+		}
+		w.pass(2 * time.Minute)
+		if err := w.Org.DeleteScope(t.Context(), w.admin, acme, c.ID, false); err != nil {
+			t.Fatal(err)
+		}
+		w.pass(2 * time.Minute)
+		w.run(t)
+		items, err := w.DB.Get(t.Context(), store.Scope(acme, c.ID))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if there, before := items[0].Version != 0, looked < 0; there != before || len(w.queue.take()) == 1 != before {
+			t.Errorf("looked at %s after its deletion: it is there still: %t", looked, there)
+		}
+	}
+}
+
+// An end that is no whole second, as an older version may have noted, is looked at after it: the cluster would keep the rule
+// before.
+func TestEndsWithinASecond(t *testing.T) {
+	w := newWorld(t)
+	c := w.cluster(t, "one")
+	end := w.clock().Add(30*time.Second + 400*time.Millisecond)
+	op, err := due.Op(due.Job{Kind: due.RuleExpiry, Tenant: acme, Ref: fmt.Sprint(w.rule(t, c.ID, time.Time{}).ID), At: end})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.DB.Commit(t.Context(), op); err != nil {
+		t.Fatal(err)
+	}
+	w.run(t)
+	if m := w.queue.take(); len(m) != 1 || m[0].NotBefore.Before(end) || m[0].NotBefore.Sub(end) >= time.Second {
+		t.Errorf("it ends at %s; sent %+v", end, m)
+	}
+}
+
+// arrives is a store into which a tenant comes right after the first look at one of its keys.
+type arrives struct {
+	store.DB
+	at  store.Key
+	now func()
+}
+
+func (a *arrives) Get(ctx context.Context, keys ...store.Key) ([]store.Item, error) {
+	items, err := a.DB.Get(ctx, keys...)
+	if a.now != nil && slices.Contains(keys, a.at) {
+		now := a.now
+		a.now = nil
+		now()
+	}
+	return items, err
+}
+
+// Jobs of a tenant that is not there are dropped, but not those of one that arrives, or has arrived, while maintain looks.
+func TestATenantArrivesMeanwhile(t *testing.T) {
+	const entry = `{"id":"away","name":"Away","state":"%s","createdAt":"2026-03-01T12:00:00Z"}`
+	arriving := fmt.Appendf(nil, strings.TrimSuffix(entry, "}")+`,"copy":{"id":"1","source":"x","began":"2026-03-01T12:00:00Z"}}`, "arriving")
+	for name, tt := range map[string]struct {
+		before, then string // the entry's state
+		at           store.Key
+		meta         bool
+		kept         bool
+	}{
+		"was erased":                        {"erased", "erased", store.Meta("away"), false, false},
+		"never was":                         {"", "", store.Meta("away"), false, false},
+		"the copy ends after Meta is read":  {"arriving", "active", store.Meta("away"), true, true},
+		"a copy begins after the entry is":  {"erased", "arriving", store.TenantEntry("away"), false, true},
+		"a first copy begins after it":      {"", "arriving", store.TenantEntry("away"), false, true},
+		"a copy ends after the entry is":    {"erased", "active", store.TenantEntry("away"), true, true},
+		"a copy is under way all the while": {"arriving", "arriving", store.Meta("away"), false, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			real := w.DB
+			put := func(k store.Key, body []byte) {
+				t.Helper()
+				items, err := real.Get(t.Context(), k)
+				if err == nil {
+					err = real.Commit(t.Context(), store.Put(k, items[0].Version, body))
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			state := func(s string) {
+				t.Helper()
+				switch s {
+				case "":
+				case "arriving":
+					put(store.TenantEntry("away"), arriving)
+				default:
+					put(store.TenantEntry("away"), fmt.Appendf(nil, entry, s))
+				}
+			}
+			state(tt.before)
+			op, err := due.Op(due.Job{Kind: due.KeyRotation, Tenant: "away", At: w.clock()})
+			if err == nil {
+				err = real.Commit(t.Context(), op)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			hit := &arrives{real, tt.at, func() {
+				state(tt.then)
+				if tt.meta {
+					put(store.Meta("away"), []byte(`{"id":"away","state":"active","revision":1}`))
+				}
+			}}
+			w.DB, w.Org.DB = hit, hit
+			w.run(t)
+			if hit.now != nil {
+				t.Fatal("nobody looked")
+			}
+			w.DB = real
+			if kept := len(w.jobs(t, "away")[due.KeyRotation]) == 1; kept != tt.kept {
+				t.Errorf("kept %v, want %v", kept, tt.kept)
+			}
+		})
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/fleetpass/fleetpass/core"
 	"github.com/fleetpass/fleetpass/core/oauth"
 	"github.com/fleetpass/fleetpass/core/strict"
+	"github.com/fleetpass/fleetpass/core/trace"
 	"github.com/fleetpass/fleetpass/core/web"
 )
 
@@ -24,6 +25,8 @@ type Deps struct {
 
 // Paths are the patterns that the function serves.
 var Paths = []string{
+	"GET /health", // Cloud Run keeps /healthz for itself, and answers 404: https://cloud.google.com/run/docs/known-issues
+	"GET /healthz",
 	"POST /t/{tenant}/token",
 	"POST /t/{tenant}/api/v2/token",
 	"POST /t/{tenant}/api/v1/token",
@@ -38,9 +41,9 @@ const maxBody = 32 << 10
 
 // Handler serves Paths.
 func Handler(d Deps) http.Handler {
-	f := function{d.OAuth}
+	f, health := function{d.OAuth}, &prober{oauth: d.OAuth}
 	mux := http.NewServeMux()
-	for i, h := range []http.HandlerFunc{f.token, f.token, f.tokenJSON, f.userInfo, f.userInfo, f.revoke, f.introspect} {
+	for i, h := range []http.HandlerFunc{health.serve, health.serve, f.token, f.token, f.tokenJSON, f.userInfo, f.userInfo, f.revoke, f.introspect} {
 		mux.HandleFunc(Paths[i], h)
 	}
 	return web.Exact(mux)
@@ -69,6 +72,7 @@ func issued(r *http.Request, c oauth.Call) {
 	if grant == oauth.GrantExchange {
 		grant = "token-exchange"
 	}
+	trace.From(r.Context()).Issued(r.Context(), grant)
 	web.Note(r.Context(), slog.String("issued", grant), slog.String("client", string(c.Client.ID)))
 }
 
@@ -130,7 +134,7 @@ func (f function) introspect(w http.ResponseWriter, r *http.Request) {
 
 // actor is who calls, as far as that is known before anything is proved.
 func actor(r *http.Request, t core.TenantID) core.Actor {
-	return core.Actor{Tenant: t, Request: web.RequestID(r.Context()), Address: web.Address(r)}
+	return trace.Actor(r.Context(), core.Actor{Tenant: t, Address: web.Address(r)})
 }
 
 // call reads a request in form encoding. Unknown parameters are ignored, repeated ones refused (RFC 6749 §3.2).
