@@ -152,6 +152,12 @@ func (a *app) showStatus(w io.Writer, all []status) {
 		if s.LastError != "" {
 			fmt.Fprintf(w, "    last error, %s ago: %s\n", time.Since(s.LastErrorAt).Round(time.Second), clean(s.LastError))
 		}
+		switch {
+		case !s.RetryAt.IsZero() && time.Until(s.RetryAt) > 0:
+			fmt.Fprintf(w, "    it is tried again in %s\n", time.Until(s.RetryAt).Round(time.Second))
+		case !s.GivenUpAt.IsZero():
+			fmt.Fprintf(w, "    it was given up %s ago: fleetpass sync replay %s has it tried again\n", time.Since(s.GivenUpAt).Round(time.Second), clean(s.Name))
+		}
 		if s.Terminal {
 			fmt.Fprintln(w, "    it is not tried again by itself: this needs mending first")
 		}

@@ -11,7 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
+	gosync "sync"
 	"testing"
 	"time"
 
@@ -19,6 +19,7 @@ import (
 
 	"github.com/fleetpass/fleetpass/core"
 	"github.com/fleetpass/fleetpass/core/org"
+	"github.com/fleetpass/fleetpass/core/sync"
 	"github.com/fleetpass/fleetpass/localdev/cluster"
 	"github.com/fleetpass/fleetpass/localdev/e2e"
 	"github.com/fleetpass/fleetpass/localdev/stack"
@@ -133,9 +134,38 @@ func TestScripts(t *testing.T) {
 	s := newSite(t)
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script", Setup: s.setup, RequireExplicitExec: true, UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"login": login, "env-from-stdout": envFromStdout, "mode": mode, "at-once": atOnce},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"login": login, "env-from-stdout": envFromStdout, "mode": mode, "at-once": atOnce, "give-up": s.giveUp},
+		Condition: func(name string) (bool, error) {
+			if name != "stack" {
+				return false, fmt.Errorf("unknown condition %q", name)
+			}
+			return s.stack != nil, nil // the system is in this process
+		},
 	})
 }
+
+// give-up CLUSTER... has clusters fail until they are given up. give-up event TEXT parks an event that nobody can read.
+func (s *site) giveUp(ts *testscript.TestScript, _ bool, args []string) {
+	ctx := context.Background()
+	if args[0] == "event" {
+		ts.Check(s.stack.Sync.Park(ctx, s.seed.Tenant, []byte(args[1]), "", sync.ErrUnreadable))
+		return
+	}
+	for _, id := range args {
+		m := sync.Message{Tenant: s.seed.Tenant, Cluster: core.ClusterID(id)}
+		for range 100 {
+			ts.Check(s.stack.Sync.Again(ctx, lostMessages{}, m, core.Unavailable))
+			if st, err := s.stack.Sync.Status(ctx, m.Tenant, m.Cluster); err != nil || !st.GivenUpAt.IsZero() {
+				ts.Check(err)
+				break
+			}
+		}
+	}
+}
+
+type lostMessages struct{}
+
+func (lostMessages) Send(context.Context, ...sync.Message) error { return nil }
 
 // login EMAIL PASSWORD signs somebody in through the browser flow.
 func login(ts *testscript.TestScript, neg bool, args []string) {
@@ -211,7 +241,7 @@ func atOnce(ts *testscript.TestScript, neg bool, args []string) {
 	for _, name := range []string{"PATH", "HOME", "KUBECONFIG", "FLEETPASS_CONFIG_DIR", "BROWSER", "PERSON", "PASSWORD", "TABS", "KUBERNETES_EXEC_INFO", "FLEETPASS_ISSUER_CA_DATA"} {
 		env = append(env, name+"="+ts.Getenv(name))
 	}
-	var wait sync.WaitGroup
+	var wait gosync.WaitGroup
 	failed := make([]error, n)
 	for i := range failed {
 		cmd := exec.Command(args[1], args[2:]...)
