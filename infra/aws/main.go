@@ -6,14 +6,17 @@ import (
 	"log/slog"
 	"os"
 	"strconv"
-	"time"
 
-	"github.com/fleetpass/fleetpass/adapters/bolt"
+	"github.com/aws/aws-sdk-go-v2/aws"
+
+	"github.com/fleetpass/fleetpass/adapters/awskms"
+	"github.com/fleetpass/fleetpass/adapters/dynamodb"
 	"github.com/fleetpass/fleetpass/adapters/kubernetes"
 	"github.com/fleetpass/fleetpass/adapters/lambda"
-	"github.com/fleetpass/fleetpass/adapters/localkeys"
-	"github.com/fleetpass/fleetpass/adapters/storequeue"
+	"github.com/fleetpass/fleetpass/adapters/otlp"
+	"github.com/fleetpass/fleetpass/adapters/sqs"
 	"github.com/fleetpass/fleetpass/core"
+	"github.com/fleetpass/fleetpass/core/trace"
 	"github.com/fleetpass/fleetpass/functions"
 )
 
@@ -33,48 +36,62 @@ func run(getenv func(string) string) error {
 	}
 	megabytes, _ := strconv.ParseInt(getenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE"), 10, 64) // 0 where Lambda does not say
 	functions.Tune(getenv, megabytes<<20)
-	s, closeStore, err := wire(getenv)
+	telemetry, err := otlp.Start(getenv, name)
 	if err != nil {
 		return err
 	}
-	defer closeStore()
+	s, err := wire(getenv, telemetry.Recorder())
+	if err != nil {
+		return err
+	}
+	runtime := lambda.Runtime{Flush: telemetry.Flush}
 	switch f.Trigger {
 	case functions.HTTP:
-		lambda.ServeHTTP(s.Serve(f))
+		h, err := lambda.Behind(getenv("FLEETPASS_EDGE_SHA256"), s.Serve(f))
+		if err != nil {
+			return err
+		}
+		runtime.StartHTTP(h)
 	case functions.Stream:
-		lambda.ServeStream(f.Event(s))
+		runtime.StartStream(f.Event(s))
 	case functions.Queue:
-		lambda.ServeQueue(f.Event(s))
+		runtime.StartQueue(f.Event(s))
 	case functions.Schedule:
-		lambda.ServeSchedule(f.Tick(s))
+		runtime.StartSchedule(f.Tick(s))
 	}
 	return nil
 }
 
-// wire makes the system over the embedded store, beside the variables of functions.FromEnvironment:
+// wire makes the system over DynamoDB, KMS and SQS, beside the variables of functions.FromEnvironment
+// and otlp.Start:
 //
-//	FLEETPASS_STORE_FILE       the store's file, made where there is none
-//	FLEETPASS_MASTER_KEY_FILE  wraps the signing keys, made where there is none
-func wire(getenv func(string) string) (s *functions.System, closeStore func() error, err error) {
+//	AWS_REGION and AWS_…   where they are, and the role's credentials; Lambda sets them
+//	FLEETPASS_TABLE        the DynamoDB table
+//	FLEETPASS_KMS_KEY      the ARN of the KMS key that wraps signing keys
+//	FLEETPASS_QUEUE_URL    the SQS queue before the sync function
+//	FLEETPASS_EDGE_SHA256  optional: the hash of what CloudFront, if it is in front, adds to each request (lambda.Behind)
+//	AWS_ENDPOINT_URL_…     DYNAMODB, KMS or SQS: what stands in for the service, on a developer's machine
+func wire(getenv func(string) string, recorder *trace.Telemetry) (*functions.System, error) {
 	c, err := functions.FromEnvironment(getenv)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	for _, name := range []string{"FLEETPASS_STORE_FILE", "FLEETPASS_MASTER_KEY_FILE"} {
-		if getenv(name) == "" {
-			return nil, nil, core.BadField(name, "is not set; give a path that this function can write")
+	set := map[string]string{}
+	for _, name := range []string{"FLEETPASS_TABLE", "FLEETPASS_KMS_KEY", "FLEETPASS_QUEUE_URL"} {
+		if set[name] = getenv(name); set[name] == "" {
+			return nil, core.BadField(name, "is not set; the Terraform module sets it")
 		}
 	}
-	db, err := bolt.Open(getenv("FLEETPASS_STORE_FILE"), bolt.Options{})
+	table, err := dynamodb.FromEnvironment(getenv)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	if c.Wrapper, err = localkeys.Open(getenv("FLEETPASS_MASTER_KEY_FILE"), true); err != nil {
-		return nil, nil, err
+	cloud := aws.Config{Region: table.Region, Credentials: table.Credentials}
+	if c.Wrapper, err = awskms.New(awskms.Client(cloud, getenv("AWS_ENDPOINT_URL_KMS")), set["FLEETPASS_KMS_KEY"]); err != nil {
+		return nil, err
 	}
-	c.DB = db
-	c.Queue = storequeue.New(db, func() time.Time { return time.Now().UTC() })
-	c.Dial = kubernetes.Dial
-	s, err = functions.New(c)
-	return s, db.Close, err
+	c.DB = dynamodb.New(dynamodb.NewClient(table), set["FLEETPASS_TABLE"], dynamodb.Options{})
+	c.Queue = sqs.New(sqs.Client(cloud, getenv("AWS_ENDPOINT_URL_SQS")), set["FLEETPASS_QUEUE_URL"], sqs.Options{})
+	c.Dial, c.Telemetry = kubernetes.Dial, recorder
+	return functions.New(c)
 }

@@ -1,23 +1,30 @@
 package main
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	awsevents "github.com/aws/aws-lambda-go/events"
 
+	"github.com/fleetpass/fleetpass/adapters/dynamodb"
 	"github.com/fleetpass/fleetpass/adapters/lambda"
 	"github.com/fleetpass/fleetpass/core"
 	"github.com/fleetpass/fleetpass/core/sync"
 	"github.com/fleetpass/fleetpass/events"
 	"github.com/fleetpass/fleetpass/functions"
+	"github.com/fleetpass/fleetpass/localdev/parts"
 	"github.com/fleetpass/fleetpass/localdev/runtimeapi"
+	awskmsstandin "github.com/fleetpass/fleetpass/localdev/standin/awskms"
+	sqsstandin "github.com/fleetpass/fleetpass/localdev/standin/sqs"
 )
 
 func must(t testing.TB, err error) {
@@ -39,26 +46,56 @@ func build(t testing.TB) string {
 	return binary
 }
 
-// environment is a function's, over a store in dir.
-func environment(dir string) []string {
-	return []string{"FLEETPASS_BASE=https://auth.example.com", "FLEETPASS_STORE_FILE=" + filepath.Join(dir, "store"), "FLEETPASS_MASTER_KEY_FILE=" + filepath.Join(dir, "master")}
+// key is a KMS key's name; the stand-in has it.
+const key = "arn:aws:kms:us-east-1:000000000000:key/test"
+
+// environment is a function's, with one endpoint for everything.
+func environment(endpoint string) []string {
+	return []string{"FLEETPASS_BASE=https://auth.example.com", "AWS_REGION=us-east-1", "AWS_ACCESS_KEY_ID=local", "AWS_SECRET_ACCESS_KEY=local",
+		"AWS_ENDPOINT_URL_DYNAMODB=" + endpoint, "AWS_ENDPOINT_URL_KMS=" + endpoint, "AWS_ENDPOINT_URL_SQS=" + endpoint,
+		"FLEETPASS_TABLE=fleetpass", "FLEETPASS_KMS_KEY=" + key, "FLEETPASS_QUEUE_URL=" + endpoint + "/000000000000/sync"}
 }
 
-// tenant makes tenant acme in the store of dir.
-func tenant(t testing.TB, dir string) {
+// cloud is DynamoDB Local with a table, and stand-ins for KMS and SQS, with tenant acme in it. It returns a function's
+// environment.
+func cloud(t testing.TB) []string {
 	t.Helper()
-	env := map[string]string{}
-	for _, e := range environment(dir) {
-		k, v, _ := strings.Cut(e, "=")
-		env[k] = v
+	database := parts.NeedDynamoDB(t)
+	queues := sqsstandin.New(sqsstandin.Options{Region: "us-east-1"})
+	must(t, queues.Create("sync", sqsstandin.Attributes{}))
+	keys := httptest.NewServer(awskmsstandin.New(key))
+	t.Cleanup(keys.Close)
+	sqs := httptest.NewServer(queues)
+	t.Cleanup(sqs.Close)
+	table := "fleetpass-" + strings.ToLower(rand.Text()[:8])
+	must(t, dynamodb.CreateTable(t.Context(), dynamodb.NewClient(dynamodb.LocalConfig(database)), table))
+	env := environment(database)
+	for i, e := range env {
+		switch name, _, _ := strings.Cut(e, "="); name {
+		case "AWS_ENDPOINT_URL_KMS":
+			env[i] = name + "=" + keys.URL
+		case "AWS_ENDPOINT_URL_SQS":
+			env[i] = name + "=" + sqs.URL
+		case "FLEETPASS_QUEUE_URL":
+			env[i] = name + "=" + queues.URL(sqs.URL, "sync")
+		case "FLEETPASS_TABLE":
+			env[i] = name + "=" + table
+		}
 	}
-	s, closeStore, err := wire(func(k string) string { return env[k] })
+	s, err := wire(func(name string) string {
+		for _, e := range env {
+			if k, v, _ := strings.Cut(e, "="); k == name {
+				return v
+			}
+		}
+		return ""
+	}, nil)
 	must(t, err)
-	defer closeStore()
 	_, err = s.Org.EnsureSystem(t.Context())
 	must(t, err)
 	_, err = s.Org.CreateTenant(t.Context(), core.SystemActor("acme"), "acme", "Acme")
 	must(t, err)
+	return env
 }
 
 func get(method, path string) awsevents.APIGatewayV2HTTPRequest {
@@ -71,8 +108,7 @@ func get(method, path string) awsevents.APIGatewayV2HTTPRequest {
 
 // Every row of the table is served by the built binary, through the Lambda Runtime API.
 func TestEveryRowIsServed(t *testing.T) {
-	binary, dir := build(t), t.TempDir()
-	tenant(t, dir)
+	binary, env := build(t), cloud(t)
 	fact, err := events.Encode(events.Envelope{ID: "e", Tenant: "acme", Time: time.Now()}, events.TenantChanged{Change: "created"})
 	must(t, err)
 	message, err := json.Marshal(sync.Message{Tenant: "acme", Cluster: core.NewClusterID()})
@@ -86,6 +122,7 @@ func TestEveryRowIsServed(t *testing.T) {
 				ev = get(method, strings.NewReplacer("{tenant}", "acme", "{$}", "").Replace(path))
 			case functions.Stream:
 				ev = awsevents.DynamoDBEvent{Records: []awsevents.DynamoDBEventRecord{{EventName: "INSERT", Change: awsevents.DynamoDBStreamRecord{SequenceNumber: "1",
+					Keys:     map[string]awsevents.DynamoDBAttributeValue{lambda.PartitionAttribute: awsevents.NewStringAttribute("outbox#acme")},
 					NewImage: map[string]awsevents.DynamoDBAttributeValue{lambda.BodyAttribute: awsevents.NewBinaryAttribute(fact)}}}}}
 			case functions.Queue:
 				ev = awsevents.SQSEvent{Records: []awsevents.SQSMessage{{MessageId: "m", Body: string(message)}}}
@@ -94,7 +131,7 @@ func TestEveryRowIsServed(t *testing.T) {
 			}
 			body, err := json.Marshal(ev)
 			must(t, err)
-			run, err := runtimeapi.Start(binary, f.Name, environment(dir)...)
+			run, err := runtimeapi.Start(binary, f.Name, env...)
 			must(t, err)
 			defer run.Close()
 			out, err := run.Invoke(t.Context(), body)
@@ -117,26 +154,31 @@ func TestEveryRowIsServed(t *testing.T) {
 
 // A setting that is missing or wrong ends the process with one line that names it.
 func TestSettingsAreNamed(t *testing.T) {
-	binary, dir := build(t), t.TempDir()
-	good := environment(dir)
-	for name, tt := range map[string]struct {
-		handler string
-		env     []string
-	}{
-		"_HANDLER":                  {"nonsense", good},
-		"FLEETPASS_BASE":            {"jwks", good[1:]},
-		"Base":                      {"jwks", append([]string{"FLEETPASS_BASE=http://plain.example.com"}, good[1:]...)},
-		"FLEETPASS_STORE_FILE":      {"jwks", []string{good[0], good[2]}},
-		"FLEETPASS_MASTER_KEY_FILE": {"jwks", good[:2]},
-	} {
+	binary, good := build(t), environment("http://127.0.0.1:9")
+	refused := func(name, handler string, env []string) {
 		t.Run(name, func(t *testing.T) {
-			run, err := runtimeapi.Start(binary, tt.handler, tt.env...)
+			run, err := runtimeapi.Start(binary, handler, env...)
 			must(t, err)
 			defer run.Close()
 			_, err = run.Invoke(t.Context(), []byte("{}"))
-			if err == nil || !strings.Contains(err.Error(), "fleetpass: "+name+": ") {
-				t.Errorf("%v does not name %s", err, name)
+			if err == nil || !strings.Contains(err.Error(), "fleetpass: "+name+": ") || strings.Count(err.Error(), "\n") > 0 {
+				t.Errorf("%v is not one line that names %s", err, name)
 			}
 		})
+	}
+	refused("_HANDLER", "nonsense", good)
+	refused("Base", "jwks", append(slices.Clone(good), "FLEETPASS_BASE=http://plain.example.com"))
+	for i, e := range good {
+		if name, _, _ := strings.Cut(e, "="); !strings.HasPrefix(name, "AWS_ENDPOINT_URL_") {
+			refused(name, "jwks", slices.Delete(slices.Clone(good), i, i+1))
+		}
+	}
+	run, err := runtimeapi.Start(binary, "jwks", good...) // the twin: with all of them it serves
+	must(t, err)
+	defer run.Close()
+	body, err := json.Marshal(get("GET", "/nothing/here"))
+	must(t, err)
+	if out, err := run.Invoke(t.Context(), body); err != nil || !strings.Contains(string(out), `"statusCode":404`) {
+		t.Errorf("%s %v", out, err)
 	}
 }

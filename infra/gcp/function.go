@@ -3,17 +3,21 @@
 package gcp
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"os"
+	"strconv"
 	"time"
 
-	"github.com/fleetpass/fleetpass/adapters/bolt"
 	"github.com/fleetpass/fleetpass/adapters/cloudfunctions"
+	"github.com/fleetpass/fleetpass/adapters/cloudtasks"
+	"github.com/fleetpass/fleetpass/adapters/firestore"
+	"github.com/fleetpass/fleetpass/adapters/gcpkms"
 	"github.com/fleetpass/fleetpass/adapters/kubernetes"
-	"github.com/fleetpass/fleetpass/adapters/localkeys"
-	"github.com/fleetpass/fleetpass/adapters/storequeue"
+	"github.com/fleetpass/fleetpass/adapters/otlp"
 	"github.com/fleetpass/fleetpass/core"
+	"github.com/fleetpass/fleetpass/core/trace"
 	"github.com/fleetpass/fleetpass/functions"
 )
 
@@ -31,8 +35,26 @@ func init() {
 	}
 }
 
-// Register wires the system and registers one function with the framework. FLEETPASS_TRUSTED_HOPS says how many hops before
-// it append to X-Forwarded-For; optional, 1: see cloudfunctions.TrustedHops.
+// defaultTimeout is what the platform grants a call where nobody says otherwise: a minute.
+// https://cloud.google.com/functions/docs/configuring/timeout
+const defaultTimeout = time.Minute
+
+// timeout reads what the platform grants a call of this function: whole seconds, up to an hour, or "" for defaultTimeout. The
+// platform tells the process nothing of it, so the Terraform module says it twice. An error is core.Invalid.
+func timeout(s string) (time.Duration, error) {
+	if s == "" {
+		return defaultTimeout, nil
+	}
+	seconds, err := strconv.ParseUint(s, 10, 16)
+	if err != nil || seconds == 0 || seconds > 3600 {
+		return 0, core.BadField("FLEETPASS_TIMEOUT", fmt.Sprintf("%q is no number of seconds from 1 to 3600", s))
+	}
+	return time.Duration(seconds) * time.Second, nil
+}
+
+// Register wires the system and registers one function with the framework. Two variables are its own, beside those of wire,
+// and optional: FLEETPASS_TRUSTED_HOPS, how many hops before it append to X-Forwarded-For (1; see
+// cloudfunctions.TrustedHops), and FLEETPASS_TIMEOUT, the seconds that the platform grants a call (60).
 func Register(name string, getenv func(string) string) error {
 	f, ok := functions.Lookup(name)
 	if !ok {
@@ -42,47 +64,74 @@ func Register(name string, getenv func(string) string) error {
 	if err != nil {
 		return err
 	}
-	functions.Tune(getenv, 0)
-	s, err := wire(getenv)
+	limit, err := timeout(getenv("FLEETPASS_TIMEOUT"))
 	if err != nil {
 		return err
 	}
+	functions.Tune(getenv, 0)
+	telemetry, err := otlp.Start(getenv, name)
+	if err != nil {
+		return err
+	}
+	s, err := wire(getenv, telemetry.Recorder())
+	if err != nil {
+		return err
+	}
+	runtime := cloudfunctions.Runtime{Timeout: limit, Flush: telemetry.Flush}
 	switch f.Trigger {
 	case functions.HTTP:
-		cloudfunctions.HTTP(name, hops, s.Serve(f))
+		runtime.HTTP(name, hops, s.Serve(f))
 	case functions.Stream:
-		cloudfunctions.Stream(name, f.Event(s))
+		runtime.Stream(name, firestore.EventBody, f.Event(s))
 	case functions.Queue:
-		cloudfunctions.Queue(name, f.Event(s))
+		runtime.Queue(name, f.Event(s))
 	case functions.Schedule:
-		cloudfunctions.Schedule(name, f.Tick(s))
+		runtime.Schedule(name, f.Tick(s))
 	}
 	return nil
 }
 
-// wire makes the system over the embedded store, beside the variables of functions.FromEnvironment:
+// wire makes the system over Firestore, Cloud KMS and Cloud Tasks, beside the variables of
+// functions.FromEnvironment and otlp.Start:
 //
-//	FLEETPASS_STORE_FILE       the store's file, made where there is none
-//	FLEETPASS_MASTER_KEY_FILE  wraps the signing keys, made where there is none
-func wire(getenv func(string) string) (*functions.System, error) {
+//	FLEETPASS_PROJECT            the project of the Firestore database
+//	FLEETPASS_DATABASE           the database; default "(default)"
+//	FLEETPASS_KMS_SIGNING_KEY    the crypto key that wraps signing keys
+//	FLEETPASS_KMS_MAC_KEY        the crypto key that wraps the secrets behind keyed hashes
+//	FLEETPASS_QUEUE              the Cloud Tasks queue before the sync function
+//	FLEETPASS_SYNC_URL           the sync function
+//	FLEETPASS_TASKS_ACCOUNT      the service account that the queue calls it as
+//	FIRESTORE_EMULATOR_HOST, FLEETPASS_KMS_EMULATOR_HOST, CLOUD_TASKS_EMULATOR_HOST
+//	                             what stands in for the service, on a developer's machine
+func wire(getenv func(string) string, recorder *trace.Telemetry) (*functions.System, error) {
 	c, err := functions.FromEnvironment(getenv)
 	if err != nil {
 		return nil, err
 	}
-	for _, name := range []string{"FLEETPASS_STORE_FILE", "FLEETPASS_MASTER_KEY_FILE"} {
-		if getenv(name) == "" {
-			return nil, core.BadField(name, "is not set; give a path that this function can write")
+	set := map[string]string{}
+	for _, name := range []string{"FLEETPASS_PROJECT", "FLEETPASS_KMS_SIGNING_KEY", "FLEETPASS_KMS_MAC_KEY", "FLEETPASS_QUEUE", "FLEETPASS_SYNC_URL", "FLEETPASS_TASKS_ACCOUNT"} {
+		if set[name] = getenv(name); set[name] == "" {
+			return nil, core.BadField(name, "is not set; the Terraform module sets it")
 		}
 	}
-	db, err := bolt.Open(getenv("FLEETPASS_STORE_FILE"), bolt.Options{})
+	ctx := context.Background() // clients live as long as the process
+	wrapping, err := gcpkms.Dial(ctx, getenv("FLEETPASS_KMS_EMULATOR_HOST"))
 	if err != nil {
 		return nil, err
 	}
-	if c.Wrapper, err = localkeys.Open(getenv("FLEETPASS_MASTER_KEY_FILE"), true); err != nil {
+	if c.Wrapper, err = gcpkms.New(wrapping, gcpkms.Config{Signing: set["FLEETPASS_KMS_SIGNING_KEY"], MAC: set["FLEETPASS_KMS_MAC_KEY"]}); err != nil {
 		return nil, err
 	}
-	c.DB = db
-	c.Queue = storequeue.New(db, func() time.Time { return time.Now().UTC() })
-	c.Dial = kubernetes.Dial
+	tasks, err := cloudtasks.Dial(ctx, getenv("CLOUD_TASKS_EMULATOR_HOST"))
+	if err != nil {
+		return nil, err
+	}
+	if c.Queue, err = cloudtasks.New(tasks, cloudtasks.Config{Queue: set["FLEETPASS_QUEUE"], URL: set["FLEETPASS_SYNC_URL"], ServiceAccount: set["FLEETPASS_TASKS_ACCOUNT"]}); err != nil {
+		return nil, err
+	}
+	if c.DB, err = firestore.Dial(ctx, set["FLEETPASS_PROJECT"], getenv("FLEETPASS_DATABASE"), firestore.Options{}); err != nil {
+		return nil, err
+	}
+	c.Dial, c.Telemetry = kubernetes.Dial, recorder
 	return functions.New(c)
 }
