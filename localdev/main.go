@@ -34,6 +34,7 @@ func main() {
 // flags are what the command line chooses.
 type flags struct {
 	dir, https, http string
+	runtime          string
 	demo, build      bool
 	alone, verbose   bool
 }
@@ -44,6 +45,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	set.StringVar(&f.dir, "dir", ".dev", "folder that keeps the data, the keys and the clusters")
 	set.StringVar(&f.https, "https", "127.0.0.1:8443", "address for issuers, APIs and clusters")
 	set.StringVar(&f.http, "http", "127.0.0.1:8080", "address for browsers")
+	set.StringVar(&f.runtime, "runtime", "", "what the functions run in: lambda or gcf, as built for that cloud; default: this process")
 	set.BoolVar(&f.demo, "demo", false, "tell the main story on a fresh system, check every step, and end")
 	set.BoolVar(&f.build, "build", false, "only build the demo clusters' programs, for the tests")
 	set.BoolVar(&f.alone, "no-clusters", false, "serve without demo clusters")
@@ -64,7 +66,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		_, err := cluster.Build(ctx, out)
 		return err
 	case f.demo:
-		return demo(ctx, out)
+		return demo(ctx, stack.Runtime(f.runtime), out)
 	}
 	return dev(ctx, f, out)
 }
@@ -75,7 +77,14 @@ func dev(ctx context.Context, f flags, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	s, err := stack.New(stack.Options{Dir: dir, HTTPS: f.https, HTTP: f.http})
+	runtime := stack.Runtime(f.runtime)
+	if runtime != stack.InProcess { // whose store begins empty each time, so nothing else may be left from before
+		dir = filepath.Join(dir, f.runtime)
+		if err := os.RemoveAll(dir); err != nil {
+			return err
+		}
+	}
+	s, err := stack.New(stack.Options{Dir: dir, HTTPS: f.https, HTTP: f.http, Runtime: runtime})
 	if err != nil {
 		return err
 	}
@@ -107,7 +116,9 @@ func dev(ctx context.Context, f flags, out io.Writer) error {
 		}
 	}
 	<-ctx.Done()
-	fmt.Fprintln(out, "\nStopping; what you made is kept in", f.dir)
+	if runtime == stack.InProcess {
+		fmt.Fprintln(out, "\nStopping; what you made is kept in", f.dir)
+	}
 	return nil
 }
 
@@ -155,14 +166,14 @@ and the Job is allowed a moment later, until you delete the rule. Ctrl-C ends al
 }
 
 // demo tells the story on a system of its own, which leaves nothing behind.
-func demo(ctx context.Context, out io.Writer) error {
+func demo(ctx context.Context, runtime stack.Runtime, out io.Writer) error {
 	start := time.Now()
 	dir, err := os.MkdirTemp("", "fleetpass-demo-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	s, err := stack.New(stack.Options{Dir: dir})
+	s, err := stack.New(stack.Options{Dir: dir, Runtime: runtime})
 	if err != nil {
 		return err
 	}

@@ -29,6 +29,12 @@ func joined(t *testing.T) Fleet {
 	dir := t.TempDir()
 	cli, err := BuildCLI(t.Context(), dir)
 	must(t, err)
+	return joinAll(t, s, seed, bin, cli, dir)
+}
+
+// joinAll starts the seeded clusters and has them join.
+func joinAll(t *testing.T, s *stack.Stack, seed stack.Seed, bin *cluster.Binaries, cli, dir string) Fleet {
+	t.Helper()
 	f := Fleet{System: s, Seed: seed, Dir: dir, Tools: Tools{Fleetpass: cli, Kubectl: bin.Kubectl}}
 	for i, c := range seed.Clusters {
 		conf, err := s.Authentication(seed.Tenant, c.ID)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -49,17 +48,20 @@ func Namespace(project string) string { return "fleetpass-" + project }
 func (s *Stack) Seed(ctx context.Context) (Seed, error) {
 	file := filepath.Join(s.dir, "seed.json")
 	var seed Seed
-	data, err := os.ReadFile(file)
-	if err == nil {
+	if s.Welcome == "" || s.seeded { // the store was there before, or was seeded by now
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return seed, err
+		}
 		return seed, json.Unmarshal(data, &seed)
 	}
-	if !errors.Is(err, os.ErrNotExist) {
-		return seed, err
-	}
-	if seed, err = s.seed(ctx); err != nil {
+	seed, err := s.seed(ctx)
+	if err != nil {
 		return seed, fmt.Errorf("seeding: %w", err)
 	}
-	if data, err = json.MarshalIndent(seed, "", "  "); err != nil {
+	s.seeded = true
+	data, err := json.MarshalIndent(seed, "", "  ")
+	if err != nil {
 		return seed, err
 	}
 	return seed, os.WriteFile(file, data, 0o600)

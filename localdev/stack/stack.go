@@ -1,6 +1,7 @@
-// Package stack is the whole system in one process: the third composition root, as a library. It serves every row of the
+// Package stack is the whole system on one machine: the third composition root, as a library. It serves every row of the
 // table over HTTPS (which clusters insist on in an issuer) and over plain HTTP on localhost (so that a browser shows no
-// certificate warning), carries the outbox to dispatch, the queue to sync, and the minute to maintain.
+// certificate warning), carries the outbox to dispatch, the queue to sync, and the minute to maintain. The functions run in
+// this process over the embedded store, or as the built artefacts of a cloud over that cloud's store: see Runtime.
 package stack
 
 import (
@@ -16,13 +17,21 @@ import (
 	gosync "sync"
 	"time"
 
-	"github.com/fleetpass/fleetpass/adapters/bolt"
 	"github.com/fleetpass/fleetpass/adapters/kubernetes"
-	"github.com/fleetpass/fleetpass/adapters/localkeys"
-	"github.com/fleetpass/fleetpass/adapters/storequeue"
-	"github.com/fleetpass/fleetpass/core/sync"
+	"github.com/fleetpass/fleetpass/adapters/otlp"
+	"github.com/fleetpass/fleetpass/core"
 	"github.com/fleetpass/fleetpass/functions"
 	"github.com/fleetpass/fleetpass/localdev/pki"
+)
+
+// Runtime is what the functions run in.
+type Runtime string
+
+// The runtimes.
+const (
+	InProcess Runtime = ""       // all of them in this process, over the embedded store
+	Lambda    Runtime = "lambda" // the Lambda binary, a process for each function, over DynamoDB Local
+	GCF       Runtime = "gcf"    // Google's archive, a process for each function, over the Firestore emulator
 )
 
 // Options say how to run. The zero Options works: free ports, and a folder that Close removes.
@@ -31,17 +40,33 @@ type Options struct {
 	HTTPS string // address to listen on for issuers, APIs and clusters; default 127.0.0.1:0
 	HTTP  string // address to listen on for browsers; default 127.0.0.1:0
 
+	// Runtime is what the functions run in. The stores of the clouds keep nothing beyond Close. Default: InProcess.
+	Runtime Runtime
+
 	// Tick is how often maintain runs. Default: a minute, as in the cloud.
 	Tick time.Duration
 
-	Now func() time.Time // default: time.Now, UTC
+	Now func() time.Time // default: time.Now, UTC; InProcess only: other processes have the machine's clock
 	Log *slog.Logger     // default: slog.Default()
+}
+
+// platform is where the functions run and what they stand on.
+type platform interface {
+	// open starts what the system stands on, and fills in DB, Wrapper and Queue.
+	open(ctx context.Context, c *functions.Config) error
+
+	// serve starts the functions, and what triggers them, and returns who answers requests. Its work is counted in running and
+	// ends with ctx.
+	serve(ctx context.Context, s *Stack, running *gosync.WaitGroup) (http.Handler, error)
+
+	// close ends what is left after that.
+	close()
 }
 
 // Stack is a running system.
 type Stack struct {
+	// System is wired in this process over the store that the functions stand on, to seed it and to look at it.
 	*functions.System
-	Store  *bolt.DB
 	CAFile string // the certificate authority of Base, in PEM
 
 	// Welcome makes whoever presents it the first operator, in tenant system. Empty if the store was there before.
@@ -49,6 +74,11 @@ type Stack struct {
 
 	dir       string
 	temporary bool
+	seeded    bool // the store was empty, and Seed has filled it
+	tick      time.Duration
+	log       *slog.Logger
+	platform  platform
+	telemetry *otlp.Telemetry
 	servers   []*http.Server
 	stop      context.CancelFunc
 	running   gosync.WaitGroup
@@ -56,7 +86,7 @@ type Stack struct {
 
 // New starts a system and returns when it serves. It lives until Close.
 func New(o Options) (_ *Stack, err error) {
-	s := &Stack{dir: o.Dir}
+	s := &Stack{dir: o.Dir, tick: o.Tick, log: o.Log}
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop = stop
 	defer func() {
@@ -75,16 +105,22 @@ func New(o Options) (_ *Stack, err error) {
 	if o.Now == nil {
 		o.Now = func() time.Time { return time.Now().UTC() }
 	}
-	if o.Log == nil {
-		o.Log = slog.Default()
+	if s.log == nil {
+		s.log = slog.Default()
 	}
-	if o.Tick == 0 {
-		o.Tick = time.Minute
+	if s.tick == 0 {
+		s.tick = time.Minute
 	}
 	secure, plain, err := listen(o)
 	if err != nil {
 		return nil, err
 	}
+	defer func() {
+		if err != nil { // closed twice where a server has them already
+			_ = secure.Close()
+			_ = plain.Close()
+		}
+	}()
 	ca, err := pki.Open(s.dir, "Fleetpass on this machine")
 	if err != nil {
 		return nil, err
@@ -98,30 +134,55 @@ func New(o Options) (_ *Stack, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.Store, err = bolt.Open(filepath.Join(s.dir, "fleetpass.db"), bolt.Options{Now: o.Now}); err != nil {
-		return nil, err
-	}
-	wrapper, err := localkeys.Open(filepath.Join(s.dir, "master.key"), true)
+	telemetry, err := otlp.Start(os.Getenv, "localdev")
 	if err != nil {
 		return nil, err
 	}
-	queue := storequeue.New(s.Store, o.Now)
-	s.System, err = functions.New(functions.Config{
-		DB: s.Store, Wrapper: wrapper, Queue: queue, Dial: kubernetes.Dial,
-		Base: "https://localhost:" + port(secure), BrowserBase: "http://localhost:" + port(plain), IssuerCA: string(ca.PEM),
-		Now: o.Now, Log: o.Log,
-	})
-	if err != nil {
+	s.telemetry = telemetry
+	c := functions.Config{
+		Telemetry: telemetry.Recorder(), Dial: kubernetes.Dial, Base: "https://localhost:" + port(secure), BrowserBase: "http://localhost:" + port(plain), IssuerCA: string(ca.PEM),
+		Now: o.Now, Log: s.log,
+	}
+	switch o.Runtime {
+	case InProcess:
+		s.platform = &inProcess{dir: s.dir}
+	case Lambda:
+		s.platform = &lambdaRuntime{dir: s.dir}
+	case GCF:
+		s.platform = &gcfRuntime{dir: s.dir}
+	default:
+		return nil, core.BadField("Runtime", fmt.Sprintf("%q is none of lambda and gcf", o.Runtime))
+	}
+	if err := s.platform.open(ctx, &c); err != nil {
+		return nil, err
+	}
+	if s.System, err = functions.New(c); err != nil {
 		return nil, err
 	}
 	if s.Welcome, err = s.Org.EnsureSystem(ctx); err != nil {
 		return nil, err
 	}
-	handler := s.System.HTTP()
+	handler, err := s.platform.serve(ctx, s, &s.running)
+	if err != nil {
+		return nil, err
+	}
 	s.serve(tls.NewListener(secure, &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}), handler)
 	s.serve(plain, handler)
-	s.background(ctx, queue, o)
 	return s, nil
+}
+
+// every calls do at once and then at each tick, until ctx ends.
+func (s *Stack) every(ctx context.Context, do func()) {
+	tick := time.NewTicker(s.tick)
+	defer tick.Stop()
+	for {
+		do()
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
 }
 
 // listen takes the two ports. A busy one is named with the flag that chooses another.
@@ -161,48 +222,6 @@ func (s *Stack) serve(l net.Listener, h http.Handler) {
 	})
 }
 
-// background runs what the cloud's triggers would: the change stream, the queue, the schedule.
-func (s *Stack) background(ctx context.Context, queue *storequeue.Queue, o Options) {
-	s.running.Go(func() {
-		err := s.Store.Feed(ctx, bolt.FeedOptions{Failed: func(attempt int, err error) {
-			s.Log.Warn("an event failed and comes again", "attempt", attempt, "error", err)
-		}}, s.System.Dispatch)
-		if ctx.Err() == nil {
-			s.Log.Error("the change feed ended", "error", err)
-		}
-	})
-	s.running.Go(func() {
-		err := queue.Work(ctx, func(ctx context.Context, m sync.Message) error {
-			ctx, done := context.WithTimeout(ctx, time.Minute) // the cloud's function timeout
-			defer done()
-			return s.System.Synchronize(ctx, m)
-		})
-		if ctx.Err() == nil {
-			s.Log.Error("the queue's worker ended", "error", err)
-		}
-	})
-	s.running.Go(func() {
-		tick := time.NewTicker(o.Tick)
-		defer tick.Stop()
-		for {
-			if err := s.System.Maintain(ctx, o.Now()); err != nil && ctx.Err() == nil {
-				s.Log.Error("maintenance failed; it runs again in a minute", "error", err)
-			}
-			if _, err := s.Store.Sweep(ctx, maxSweep); err != nil && ctx.Err() == nil { // the cloud's stores do this by themselves
-				s.Log.Error("expired items were not removed", "error", err)
-			}
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-			}
-		}
-	})
-}
-
-// maxSweep bounds how many expired items one tick removes, so that it never holds up the store's writers for long.
-const maxSweep = 10_000
-
 // Close stops everything, waits for it, and removes a temporary folder.
 func (s *Stack) Close() {
 	s.stop()
@@ -214,10 +233,13 @@ func (s *Stack) Close() {
 		done()
 	}
 	s.running.Wait()
-	if s.Store != nil {
-		if err := s.Store.Close(); err != nil {
-			s.Log.Error("the store did not close", "error", err)
-		}
+	if s.platform != nil {
+		s.platform.close()
+	}
+	flush, done := context.WithTimeout(context.Background(), otlp.FlushTime)
+	defer done()
+	if err := s.telemetry.Shutdown(flush); err != nil {
+		s.log.Warn("the last spans and metrics were not sent", "error", err)
 	}
 	if s.temporary && s.dir != "" {
 		_ = os.RemoveAll(s.dir) // it is temporary
