@@ -4,19 +4,20 @@ SHELL := /bin/bash
 
 GO      ?= go
 RUN     ?=
+RUNTIME ?=
 TESTS   ?= ./...
 # The race detector needs a C compiler; `make deps` installs one where it may.
 RACE    := $(shell command -v gcc >/dev/null 2>&1 && echo -race)
 
-## dev: run the whole system on this machine, seeded, with two real demo clusters
+## dev: run the whole system on this machine, seeded, with two real demo clusters (RUNTIME=lambda or gcf: as built for that cloud)
 .PHONY: dev
 dev:
-	@$(GO) run ./localdev
+	@$(GO) run ./localdev $(if $(RUNTIME),-runtime $(RUNTIME))
 
 ## demo: tell the whole story on real API servers, and check every step
 .PHONY: demo
 demo:
-	@$(GO) run ./localdev -demo
+	@$(GO) run ./localdev -demo $(if $(RUNTIME),-runtime $(RUNTIME))
 
 ## test: prove it: every test, race detector on, shuffled, then the linters
 .PHONY: test
@@ -51,17 +52,21 @@ lint:
 		$(GO) run golang.org/x/vuln/cmd/govulncheck@v1.1.4 ./...; \
 	else echo "govulncheck: its database cannot be reached from here; skipped"; fi
 
-## deps: fetch what the tests need and Go does not bring (C compiler, Node.js, chromium)
+## deps: fetch what the tests need and Go does not bring (C compiler, Node.js, Java, chromium)
 .PHONY: deps
 deps:
 	@./.ci/deps
 
-## dist: build the deployable archives (linux/arm64)
+## dist: build the deployable archives, the same to the byte wherever they are built
 .PHONY: dist
 dist:
-	@mkdir -p dist
-	CGO_ENABLED=0 GOOS=linux GOARCH=arm64 $(GO) build -trimpath -buildvcs=false -tags lambda.norpc -ldflags '-s -w' -o dist/bootstrap ./infra/aws
-	@ls -l dist/bootstrap | awk '{printf "dist/bootstrap: %.1f MB\n", $$5/1e6}'
+	@$(GO) run ./infra/dist
+
+## cli: build the command line, fleetpass and fleetpass-store, into bin
+.PHONY: cli
+cli:
+	@mkdir -p bin
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/ ./cmd/fleetpass ./cmd/fleetpass-store
 
 ## clean: remove what was built and the local data (not the cached API server)
 .PHONY: clean
