@@ -66,12 +66,12 @@ func TestOneOddObjectPutsOffNobody(t *testing.T) {
 	for name, break_ := range map[string]func(*world){
 		"nothing is odd": func(*world) {},
 		"a webhook that does not answer": func(w *world) {
-			w.cluster(0).Fault = func(c kube.Change) memory.Fault {
+			w.cluster(0).Break(func(c kube.Change) memory.Fault {
 				if c.Object.Namespace == odd {
 					return memory.Lose
 				}
 				return memory.None
-			}
+			})
 		},
 		"a binding of a later epoch": func(w *world) {
 			have, err := w.cluster(0).Current(w.Context())
@@ -148,12 +148,12 @@ func TestWhatWaitsForTheRetry(t *testing.T) {
 				w := newWorld(t, 1, func(store.DB) sync.Queue { return q })
 				first := w.change(0)
 				w.cluster(0).be(tt.how)
-				w.cluster(0).Fault = func(c kube.Change) memory.Fault {
+				w.cluster(0).Break(func(c kube.Change) memory.Fault {
 					if c.Verb != "" {
 						return memory.Lose
 					}
 					return memory.None
-				}
+				})
 				w.must(w.handle(q, w.message())) // fails, and a retry is due
 				for range 4 {
 					time.Sleep(time.Minute)

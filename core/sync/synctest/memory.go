@@ -152,6 +152,13 @@ func (m *Memory) Thaw() int {
 	return n
 }
 
+// Break sets Fault while others may be calling.
+func (m *Memory) Break(fault func(kube.Change) Fault) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.Fault = fault
+}
+
 // Current is the port's.
 func (m *Memory) Current(ctx context.Context, named ...kube.Ref) (kube.State, error) {
 	if err := ctx.Err(); err != nil {
