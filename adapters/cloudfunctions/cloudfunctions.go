@@ -146,7 +146,7 @@ func (r Runtime) stream(body func(string, []byte) ([]byte, error), handle func(c
 		}
 		event, err := body(ev.DataContentType(), ev.Data())
 		if err != nil { // it would be no clearer the next time, so it is for the handler to park
-			_ = broken(ctx, fmt.Errorf("cloudfunctions: change event: %w", err))
+			broken(ctx, fmt.Errorf("cloudfunctions: change event: %w", err))
 			event = ev.Data()
 		}
 		return safely(ctx, func() error { return handle(ctx, event) })
@@ -170,7 +170,8 @@ func (r Runtime) queue(handle func(context.Context, []byte) error) http.HandlerF
 		defer done()
 		body, err := io.ReadAll(http.MaxBytesReader(w, req.Body, maxMessage))
 		if err != nil {
-			err = broken(ctx, fmt.Errorf("cloudfunctions: a message that does not end within %d bytes", maxMessage))
+			err = fmt.Errorf("cloudfunctions: a message that does not end within %d bytes", maxMessage)
+			broken(ctx, err)
 		} else {
 			err = safely(ctx, func() error { return handle(ctx, body) })
 		}
@@ -189,7 +190,7 @@ func (r Runtime) schedule(handle func(context.Context, time.Time) error) http.Ha
 		defer done()
 		at, err := time.Parse(time.RFC3339, req.Header.Get("X-CloudScheduler-ScheduleTime"))
 		if err != nil {
-			_ = broken(ctx, errors.New("cloudfunctions: a tick without X-CloudScheduler-ScheduleTime"))
+			broken(ctx, errors.New("cloudfunctions: a tick without X-CloudScheduler-ScheduleTime"))
 			http.Error(w, "X-CloudScheduler-ScheduleTime: must be the time that was scheduled", http.StatusBadRequest)
 			return
 		}
@@ -212,10 +213,9 @@ func finish(w http.ResponseWriter, err error) {
 
 func log() *slog.Logger { return slog.New(trace.Handler(slog.Default().Handler())) }
 
-// broken is an error about what never reaches a handler, and so is logged here.
-func broken(ctx context.Context, err error) error {
+// broken logs an error about what never reaches a handler as it should.
+func broken(ctx context.Context, err error) {
 	log().ErrorContext(ctx, "an event that is none", "error", err)
-	return err
 }
 
 // safely makes an error of a panic. The framework would as well, but it prints the value, which may quote the input.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,8 +23,8 @@ const dynamoDBVariable = "FLEETPASS_TEST_DYNAMODB"
 // dynamoDBImage is Amazon's own container of the version that the npm package holds.
 const dynamoDBImage = "amazon/dynamodb-local:3.3.1"
 
-// dynamoDBStart is how long DynamoDB Local may take to answer. It takes 1.4 s on a machine that does nothing else.
-const dynamoDBStart = 60 * time.Second
+// anyStatus: to a request without a signature DynamoDB says 400.
+func anyStatus(int) bool { return true }
 
 // DynamoDB finds or starts a DynamoDB with its streams and returns its endpoint, a URL. It is that of FLEETPASS_TEST_DYNAMODB
 // if set; else Amazon's DynamoDB Local: in a container where a Docker daemon answers, and otherwise under Java from the npm
@@ -61,7 +60,7 @@ func containDynamoDB(ctx context.Context) (endpoint string, stop func(), err err
 	}
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second) // the port is not always where Docker says, seen from inside a container
 	defer cancel()
-	if err := awaitDynamoDB(ctx, "http://"+host, nil); err != nil {
+	if err := await(ctx, "http://"+host, anyStatus, nil); err != nil {
 		stop()
 		return "", nil, fmt.Errorf("DynamoDB Local in a container at %s: %w", host, err)
 	}
@@ -132,45 +131,10 @@ func startDynamoDB(ctx context.Context, java, folder string) (endpoint string, s
 		return "", nil, err
 	}
 	endpoint = "http://127.0.0.1:" + port
-	var said lastBytes
 	cmd := exec.Command(java, "-Xmx256m", "-Djava.library.path=./DynamoDBLocal_lib", "-jar", "DynamoDBLocal.jar", "-inMemory", "-sharedDb", "-port", port, "-disableTelemetry")
-	cmd.Dir, cmd.Stdout, cmd.Stderr = folder, &said, &said
-	done, err := Start(cmd)
-	if err != nil {
-		return "", nil, fmt.Errorf("starting DynamoDB Local: %w", err)
-	}
-	stop = sync.OnceFunc(func() {
-		_ = cmd.Process.Kill() // it keeps nothing that a gentler end would save
-		<-done
-	})
-	if err := awaitDynamoDB(ctx, endpoint, done); err != nil {
-		stop()
-		return "", nil, fmt.Errorf("DynamoDB Local: %w: %s", err, said.String())
-	}
-	return endpoint, stop, nil
-}
-
-// awaitDynamoDB returns when the endpoint speaks HTTP: to a request without a signature it says 400.
-func awaitDynamoDB(ctx context.Context, endpoint string, ended <-chan struct{}) error {
-	ctx, cancel := context.WithTimeout(ctx, dynamoDBStart)
-	defer cancel()
-	for {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, endpoint, nil)
-		if err != nil {
-			return err
-		}
-		if res, err := http.DefaultClient.Do(req); err == nil {
-			res.Body.Close()
-			return nil
-		}
-		select {
-		case <-time.After(50 * time.Millisecond):
-		case <-ended:
-			return errors.New("it ended")
-		case <-ctx.Done():
-			return fmt.Errorf("it does not answer: %w", context.Cause(ctx))
-		}
-	}
+	cmd.Dir = folder
+	stop, err = serve(ctx, "DynamoDB Local", cmd, endpoint, anyStatus)
+	return endpoint, stop, err
 }
 
 var dynamoDB struct {

@@ -2,17 +2,14 @@
 package parts
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"sync"
-	"time"
 )
 
 // ErrNoFirestore says that this machine has no Firestore emulator: nothing was tried that could have worked.
@@ -34,7 +31,7 @@ func Firestore(ctx context.Context) (host string, stop func(), err error) {
 	var noContainer error
 	if dockerAnswers(ctx) {
 		if host, stop, noContainer = startContainer(ctx, firestoreImage, "8080/tcp", "gcloud", "emulators", "firestore", "start", "--host-port=0.0.0.0:8080"); noContainer == nil {
-			if noContainer = awaitFirestore(ctx, host, nil); noContainer == nil {
+			if noContainer = await(ctx, "http://"+host, isOK, nil); noContainer == nil {
 				return host, stop, nil
 			}
 			stop()
@@ -74,8 +71,7 @@ func firestoreJar() string {
 	return ""
 }
 
-// firestoreStart is how long the emulator may take to answer. It takes 1.5 s on a machine that does nothing else.
-const firestoreStart = 60 * time.Second
+func isOK(status int) bool { return status == http.StatusOK }
 
 func startFirestore(ctx context.Context, java, jar string) (host string, stop func(), err error) {
 	port, err := freePort()
@@ -83,78 +79,9 @@ func startFirestore(ctx context.Context, java, jar string) (host string, stop fu
 		return "", nil, err
 	}
 	host = net.JoinHostPort("127.0.0.1", port)
-	var said lastBytes
 	cmd := exec.Command(java, "-Xmx512m", "-cp", jar, "com.google.cloud.datastore.emulator.firestore.CloudFirestore", "start", "--host=127.0.0.1", "--port="+port)
-	cmd.Stdout, cmd.Stderr = &said, &said
-	done, err := Start(cmd)
-	if err != nil {
-		return "", nil, fmt.Errorf("starting the Firestore emulator: %w", err)
-	}
-	stop = sync.OnceFunc(func() {
-		_ = cmd.Process.Kill() // it keeps nothing that a gentler end would save
-		<-done
-	})
-	if err := awaitFirestore(ctx, host, done); err != nil {
-		stop()
-		return "", nil, fmt.Errorf("the Firestore emulator: %w: %s", err, said.String())
-	}
-	return host, stop, nil
-}
-
-// awaitFirestore returns when the emulator says Ok.
-func awaitFirestore(ctx context.Context, host string, ended <-chan struct{}) error {
-	ctx, cancel := context.WithTimeout(ctx, firestoreStart)
-	defer cancel()
-	for {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+host+"/", nil)
-		if err != nil {
-			return err
-		}
-		if res, err := http.DefaultClient.Do(req); err == nil {
-			res.Body.Close()
-			if res.StatusCode == http.StatusOK {
-				return nil
-			}
-		}
-		select {
-		case <-time.After(50 * time.Millisecond):
-		case <-ended:
-			return errors.New("it ended")
-		case <-ctx.Done():
-			return fmt.Errorf("it does not answer: %w", context.Cause(ctx))
-		}
-	}
-}
-
-func freePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	return port, err
-}
-
-// lastBytes keeps the end of what a program says.
-type lastBytes struct {
-	mu  sync.Mutex
-	buf []byte
-}
-
-func (l *lastBytes) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.buf = append(l.buf, p...); len(l.buf) > 8<<10 {
-		l.buf = bytes.Clone(l.buf[len(l.buf)-4<<10:])
-	}
-	return len(p), nil
-}
-
-func (l *lastBytes) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return string(l.buf)
+	stop, err = serve(ctx, "the Firestore emulator", cmd, "http://"+host, isOK)
+	return host, stop, err
 }
 
 var firestore struct {
