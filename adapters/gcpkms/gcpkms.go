@@ -56,6 +56,7 @@ func Dial(ctx context.Context, emulator string, more ...option.ClientOption) (*k
 type Config struct {
 	Signing string // wraps signing keys
 	MAC     string // wraps the secrets behind keyed hashes
+	SSO     string // wraps the keys that secrets towards identity providers are sealed with
 
 	MaxPause time.Duration // between attempts at a request; default 2 seconds
 }
@@ -81,11 +82,14 @@ func New(client *kms.KeyManagementClient, c Config) (*Wrapper, error) {
 	if !keyName.MatchString(c.MAC) {
 		return nil, core.BadField("FLEETPASS_KMS_MAC_KEY", want)
 	}
+	if !keyName.MatchString(c.SSO) {
+		return nil, core.BadField("FLEETPASS_KMS_SSO_KEY", want)
+	}
 	if c.MaxPause <= 0 {
 		c.MaxPause = maxPause
 	}
 	return &Wrapper{
-		client: client, keys: map[string]string{keys.PurposeSigning: c.Signing, keys.PurposeMAC: c.MAC},
+		client: client, keys: map[string]string{keys.PurposeSigning: c.Signing, keys.PurposeMAC: c.MAC, keys.PurposeSSO: c.SSO},
 		maxPause: c.MaxPause, budget: make(chan struct{}, retries),
 	}, nil
 }

@@ -31,6 +31,7 @@ const (
 	ring    = "projects/my-project/locations/europe-west4/keyRings/fleetpass/cryptoKeys/"
 	signing = ring + "signing"
 	mac     = ring + "mac"
+	sso     = ring + "sso"
 )
 
 func serve(t *testing.T) (*standin.Server, string) {
@@ -39,7 +40,7 @@ func serve(t *testing.T) (*standin.Server, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := standin.New(signing, mac)
+	s := standin.New(signing, mac, sso)
 	ended := make(chan error, 1)
 	go func() { ended <- s.Serve(l) }()
 	t.Cleanup(func() {
@@ -59,7 +60,7 @@ func open(t *testing.T, address string, between ...grpc.UnaryClientInterceptor) 
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = client.Close() })
-	w, err := gcpkms.New(client, gcpkms.Config{Signing: signing, MAC: mac, MaxPause: time.Millisecond})
+	w, err := gcpkms.New(client, gcpkms.Config{Signing: signing, MAC: mac, SSO: sso, MaxPause: time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -301,11 +302,12 @@ func TestKeys(t *testing.T) {
 }
 
 func TestNewRefuses(t *testing.T) {
-	if _, err := gcpkms.New(nil, gcpkms.Config{Signing: signing, MAC: mac}); err != nil {
+	if _, err := gcpkms.New(nil, gcpkms.Config{Signing: signing, MAC: mac, SSO: sso}); err != nil {
 		t.Fatal(err)
 	}
 	for _, bad := range []gcpkms.Config{
-		{}, {Signing: signing}, {MAC: mac}, {Signing: "signing", MAC: mac}, {Signing: signing, MAC: mac + "/cryptoKeyVersions/1"}, {Signing: signing + "\n", MAC: mac},
+		{}, {Signing: signing}, {MAC: mac}, {Signing: signing, MAC: mac}, {Signing: signing, SSO: sso}, {MAC: mac, SSO: sso}, {Signing: "signing", MAC: mac, SSO: sso},
+		{Signing: signing, MAC: mac + "/cryptoKeyVersions/1", SSO: sso}, {Signing: signing + "\n", MAC: mac, SSO: sso}, {Signing: signing, MAC: mac, SSO: "sso"},
 	} {
 		if _, err := gcpkms.New(nil, bad); !errors.Is(err, core.Invalid) {
 			t.Errorf("%+v: %v, want core.Invalid", bad, err)

@@ -93,7 +93,7 @@ func (a *app) root() *cobra.Command {
 		Long: `Moves tenants between stores: the embedded one, DynamoDB, Firestore, and files.
 
 Stores:        bolt:PATH   dynamodb:TABLE?region=REGION   firestore:PROJECT/DATABASE
-Key services:  file:PATH   awskms:ARN                     gcpkms:SIGNING_KEY,MAC_KEY
+Key services:  file:PATH   awskms:ARN                     gcpkms:SIGNING_KEY,MAC_KEY,SSO_KEY
 
 Suspend the tenant first, and resume it where it arrived: a store that is in use goes on changing.
 Where the tenant arrives, Fleetpass must be served under the same https://HOST: it is in every

@@ -20,6 +20,7 @@ import (
 	"github.com/fleetpass/fleetpass/core"
 	"github.com/fleetpass/fleetpass/core/directory"
 	"github.com/fleetpass/fleetpass/core/org"
+	"github.com/fleetpass/fleetpass/core/sso"
 	"github.com/fleetpass/fleetpass/core/store/storetest"
 	"github.com/fleetpass/fleetpass/core/sync"
 	"github.com/fleetpass/fleetpass/core/transfer"
@@ -52,7 +53,8 @@ func site(path, master string) (*functions.System, func()) {
 	db := must(bolt.Open(path, bolt.Options{}))
 	s := must(functions.New(functions.Config{
 		DB: db, Wrapper: must(localkeys.Open(master, true)), Queue: storequeue.New(db, now), Base: "https://fleetpass.example", Log: slog.New(slog.DiscardHandler),
-		Dial: func(sync.Target) (sync.Cluster, error) { return nil, core.Unavailable },
+		Dial:      func(sync.Target) (sync.Cluster, error) { return nil, core.Unavailable },
+		Providers: map[sso.Kind]sso.Provider{},
 	}))
 	s.Directory.Cost = directory.Cost{Memory: 64, Time: 1, Threads: 1}
 	return s, func() { must(0, db.Close()) }

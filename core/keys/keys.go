@@ -1,5 +1,5 @@
 // Package keys owns the keys that a tenant signs with: making, wrapping, publishing, rotating, retiring and revoking them,
-// and the secret behind its keyed hashes. What is signed is core/token's affair; what wraps private keys at rest is an
+// the secret behind its keyed hashes, and the key that its configured secrets are sealed with. What is signed is core/token's affair; what wraps private keys at rest is an
 // adapter's (the port Wrapper).
 //
 // # The life of a signing key
@@ -36,6 +36,7 @@ type Wrapper interface {
 const (
 	PurposeSigning = "signing"
 	PurposeMAC     = "mac"
+	PurposeSSO     = "sso" // the sealing key: see Seal
 )
 
 // The limits of a Wrapper: those of the narrowest service (AWS KMS encrypts up to 4,096 bytes).

@@ -141,7 +141,8 @@ type change struct {
 	set     *keyset
 	touched map[string]bool
 	deleted map[string]bool
-	with    []store.Op
+	with    []store.Op // go along with a change of the signing keys
+	quiet   []store.Op // change nothing that is published: no event tells of them
 }
 
 // newborn is a key that was generated, kept for the next attempt: an RSA key takes long.
@@ -227,7 +228,7 @@ func (r *Ring) ops(c *change) (ops []store.Op, err error) {
 	}
 	a := c.set.anchor
 	scheduled := a.Value.NextAt.After(c.now)
-	if len(ops) == 0 && scheduled {
+	if len(ops) == 0 && len(c.quiet) == 0 && scheduled {
 		return nil, nil
 	}
 	if len(ops) > 0 {
@@ -238,6 +239,7 @@ func (r *Ring) ops(c *change) (ops []store.Op, err error) {
 		ops = append(ops, op)
 		ops = append(ops, c.with...)
 	}
+	ops = append(ops, c.quiet...)
 	// One run is scheduled at a time. What changes now never needs one earlier than the one that waits, since a new key's
 	// period ends after those of the keys before it.
 	if !scheduled {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto"
+	"crypto/cipher"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/hmac"
@@ -25,11 +26,12 @@ import (
 	"github.com/fleetpass/fleetpass/core/store"
 )
 
-// The partition of a tenant's keys holds one record per signing key, by its kid, and two more. A kid is 43 characters
+// The partition of a tenant's keys holds one record per signing key, by its kid, and three more. A kid is 43 characters
 // long, so it is never one of these.
 const (
 	anchorID = "ring" // an anchor: every change of the partition writes it, so changes of one tenant serialize
 	macID    = "mac"  // a record without public key: the tenant's MAC secret
+	sealID   = "seal" // likewise, in a tenant that keeps secrets of others: its sealing key
 )
 
 // anchor orders the changes of a tenant's keys and remembers when Rotate is to run next.
@@ -39,7 +41,7 @@ type anchor struct {
 
 // record is a key at rest.
 type record struct {
-	Algorithm   Algorithm `json:"algorithm,omitempty"` // empty for the MAC secret
+	Algorithm   Algorithm `json:"algorithm,omitempty"` // empty for the MAC secret and the sealing key
 	Public      []byte    `json:"public,omitempty"`    // PKIX, DER
 	Wrapped     []byte    `json:"wrapped,omitempty"`   // PKCS#8, DER, or the secret's bytes, wrapped; none once revoked
 	PublishedAt time.Time `json:"publishedAt"`
@@ -89,6 +91,7 @@ type secret struct {
 type opened struct {
 	signer crypto.Signer // of a signing key
 	macs   sync.Pool     // of the MAC secret: keyed hash.Hash; every request of an application needs one
+	box    cipher.AEAD   // of the sealing key; it draws its nonces itself
 }
 
 func newSecret() *secret {
@@ -115,11 +118,17 @@ func (k *key) unwrap(ctx context.Context, w Wrapper, purpose string, t core.Tena
 	if err != nil {
 		return nil, fmt.Errorf("keys: unwrap %s of tenant %s: %w", k.id, t, err)
 	}
-	o := &opened{macs: sync.Pool{New: func() any { return hmac.New(sha256.New, plain) }}}
-	if purpose == PurposeSigning {
-		if o, err = parsePrivate(plain, k.public); err != nil {
-			return nil, fmt.Errorf("keys: %s of tenant %s: %w", k.id, t, err)
-		}
+	var o *opened
+	switch purpose {
+	case PurposeSigning:
+		o, err = parsePrivate(plain, k.public)
+	case PurposeSSO:
+		o, err = parseSealing(plain)
+	default:
+		o = &opened{macs: sync.Pool{New: func() any { return hmac.New(sha256.New, plain) }}}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("keys: %s of tenant %s: %w", k.id, t, err)
 	}
 	k.secret.open.Store(o)
 	return o, nil
@@ -146,7 +155,7 @@ func newKey(id string, rec store.Record[record], before *key) (*key, error) {
 		k.public, k.secret = before.public, before.secret
 		return k, nil
 	}
-	if id == macID {
+	if id == macID || id == sealID {
 		return k, nil
 	}
 	public, err := x509.ParsePKIXPublicKey(k.Public)

@@ -59,8 +59,11 @@ func Same(ctx context.Context, k store.Key, first []byte, a Wrapper, second []by
 func (m movable) encode() ([]byte, error) { return json.Marshal(m, json.Deterministic(true)) }
 
 func purposeOf(k store.Key) string {
-	if k.Sort() == macID {
+	switch k.Sort() {
+	case macID:
 		return PurposeMAC
+	case sealID:
+		return PurposeSSO
 	}
 	return PurposeSigning
 }
@@ -83,7 +86,12 @@ func openMovable(ctx context.Context, k store.Key, body []byte, w Wrapper) (m mo
 	if plain, err = w.Unwrap(ctx, purposeOf(k), k.Tenant(), m.Wrapped); err != nil {
 		return m, nil, fmt.Errorf("keys: unwrap %s: %w", k, err)
 	}
-	if purposeOf(k) == PurposeSigning {
+	switch purposeOf(k) {
+	case PurposeSSO:
+		if _, err := parseSealing(plain); err != nil {
+			return m, nil, fmt.Errorf("keys: %s: %w", k, err)
+		}
+	case PurposeSigning:
 		rec := store.Record[record]{Key: k, Value: m.record}
 		known, err := newKey(k.Sort(), rec, nil)
 		if err != nil {

@@ -27,7 +27,8 @@ func newWrapper(t *testing.T) keys.Wrapper {
 // A tenant whose keys were rewrapped signs with the same keys under the other wrapper, and under no other.
 func TestRewrap(t *testing.T) {
 	w := newWorld(t)
-	w.tenant(w.ring(), acme)
+	w.sealing(w.ring(), acme)
+	sealed := seal(t, w.ring(), acme, purpose, []byte("a secret"))
 	was := signer(t, w.ring(), acme, keys.ES256)
 	if err := w.ring().Ensure(t.Context(), acme, keys.RS256); err != nil {
 		t.Fatal(err)
@@ -71,7 +72,7 @@ func TestRewrap(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if n != 3 { // ES256, RS256, the MAC secret
+	if n != 4 { // ES256, RS256, the MAC secret, the sealing key
 		t.Errorf("%d wrapped keys", n)
 	}
 	ring := keys.NewRing(w.db, to, w.clock.Now)
@@ -81,6 +82,7 @@ func TestRewrap(t *testing.T) {
 	if got, err := ring.MAC(t.Context(), acme, "test", []byte("message")); err != nil || !bytes.Equal(got, mac) {
 		t.Errorf("another MAC: %v", err)
 	}
+	unsealed(t, ring, acme, purpose, sealed, []byte("a secret"))
 	if got, err := ring.JWKS(t.Context(), acme); err != nil || !bytes.Equal(got.Body, published.Body) {
 		t.Errorf("another JWKS: %v", err)
 	}

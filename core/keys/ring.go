@@ -113,6 +113,7 @@ type keyset struct {
 	keys   []*key // the signing keys, in order of kid
 	byID   map[string]*key
 	mac    *key
+	seal   *key // nil: see EnsureSealing
 	jwks   Set
 }
 
@@ -270,8 +271,12 @@ func (r *Ring) read(ctx context.Context, t core.TenantID, set, before *keyset) e
 		if err != nil {
 			return err
 		}
-		if id == macID {
+		switch id {
+		case macID:
 			set.mac = k
+			continue
+		case sealID:
+			set.seal = k
 			continue
 		}
 		set.keys = append(set.keys, k)
@@ -291,6 +296,8 @@ func (s *keyset) find(id string) *key {
 		return nil
 	case id == macID:
 		return s.mac
+	case id == sealID:
+		return s.seal
 	}
 	return s.byID[id]
 }

@@ -124,6 +124,9 @@ func (s *site) works(was *site, f found) {
 	if err != nil || s.Directory.CheckSecret(ctx, acme, app.Value, f.secret) != nil {
 		t.Errorf("the application's secret: %v", err)
 	}
+	if got, err := s.Ring.Open(ctx, acme, "connection/c1/secret", f.sealed); err != nil || string(got) != "a client secret" {
+		t.Errorf("what the tenant sealed: %v", err)
+	}
 	yes := 0
 	for i := range 5 {
 		ask := access.Ask{Subject: core.UserSubject(core.Email(fmt.Sprintf("person-%d@exämple.example", i))), Entity: policy.Project, Action: policy.View, Scope: f.project}

@@ -22,6 +22,7 @@ import (
 	"github.com/fleetpass/fleetpass/core/org"
 	"github.com/fleetpass/fleetpass/core/policy"
 	"github.com/fleetpass/fleetpass/core/session"
+	"github.com/fleetpass/fleetpass/core/sso"
 	"github.com/fleetpass/fleetpass/core/store"
 	"github.com/fleetpass/fleetpass/core/sync"
 	"github.com/fleetpass/fleetpass/core/transfer"
@@ -67,7 +68,8 @@ func newSite(t testing.TB, db store.DB, c *clock, w keys.Wrapper) *site {
 	t.Helper()
 	sys, err := functions.New(functions.Config{
 		DB: db, Wrapper: w, Queue: storequeue.New(db, c.Now), Base: "https://fleetpass.example", Now: c.Now, Log: slog.New(slog.DiscardHandler),
-		Dial: func(sync.Target) (sync.Cluster, error) { return nil, fmt.Errorf("no cluster: %w", core.Unavailable) },
+		Dial:      func(sync.Target) (sync.Cluster, error) { return nil, fmt.Errorf("no cluster: %w", core.Unavailable) },
+		Providers: map[sso.Kind]sso.Provider{},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -93,6 +95,7 @@ type found struct {
 	project         core.ScopeID
 	app             core.ApplicationID
 	secret          string
+	sealed          []byte // a secret of the tenant's: "a client secret", for the purpose "connection/c1/secret"
 }
 
 // fill uses a site as people do, for tenant acme and another beside it, and adds what use brings only in time.
@@ -125,6 +128,9 @@ func (s *site) fill() (f found) {
 	app, secret, err := s.Directory.CreateApplication(ctx, actor, acme, directory.NewApplication{Name: "console"})
 	check(err)
 	f.app, f.secret = app.ID, secret
+	check(s.Ring.EnsureSealing(ctx, acme))
+	f.sealed, err = s.Ring.Seal(ctx, acme, "connection/c1/secret", []byte("a client secret"))
+	check(err)
 	viewer, _ := policy.RoleByName("Viewer")
 	for n, name := range []string{"gpu-east", "gpu-west", "gone"} {
 		c, err := s.Org.CreateCluster(ctx, actor, acme, name, org.Reach{Mode: org.Agent})

@@ -8,7 +8,7 @@
 //
 //	file:PATH                              a file of master keys
 //	awskms:ARN[?endpoint=U]                a key of AWS KMS
-//	gcpkms:SIGNING_KEY,MAC_KEY             two keys of Google's KMS, by their resource names
+//	gcpkms:SIGNING_KEY,MAC_KEY,SSO_KEY     three keys of Google's KMS, by their resource names
 //
 // Credentials come from the environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN for AWS (there are
 // no profiles here: `aws configure export-credentials --format env` prints them), application default credentials for Google.
@@ -64,7 +64,7 @@ type Store struct {
 // The forms of addresses, for messages.
 const (
 	storeForms = "bolt:PATH, dynamodb:TABLE?region=REGION or firestore:PROJECT/DATABASE"
-	keyForms   = "file:PATH, awskms:ARN or gcpkms:SIGNING_KEY,MAC_KEY"
+	keyForms   = "file:PATH, awskms:ARN or gcpkms:SIGNING_KEY,MAC_KEY,SSO_KEY"
 )
 
 // Open opens the store of an address. A wrong address, and missing credentials of AWS, are core.Invalid and say what is
@@ -237,12 +237,12 @@ func Keys(ctx context.Context, address string, o Options) (*Wrapper, error) {
 		}
 		return &Wrapper{w, name, none}, nil
 	case scheme == "gcpkms":
-		signing, mac, _ := strings.Cut(rest, ",")
+		names := append(strings.SplitN(rest, ",", 3), "", "")
 		client, err := gcpkms.Dial(ctx, o.getenv("FLEETPASS_KMS_EMULATOR_HOST"))
 		if err != nil {
 			return nil, err
 		}
-		w, err := gcpkms.New(client, gcpkms.Config{Signing: signing, MAC: mac})
+		w, err := gcpkms.New(client, gcpkms.Config{Signing: names[0], MAC: names[1], SSO: names[2]})
 		if err != nil {
 			return nil, errors.Join(err, client.Close())
 		}

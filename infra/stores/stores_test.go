@@ -117,11 +117,13 @@ func TestKeys(t *testing.T) {
 		{"awskms:" + arn, "awskms:" + arn}, // in the key's own region
 		{"awskms:" + arn + "?endpoint=http://127.0.0.1:1", "awskms:" + arn + "?endpoint=http%3A%2F%2F127.0.0.1%3A1"},
 		{"awskms:" + arn + "?endpoint=http://me:" + secret + "@127.0.0.1:1", "!endpoint: must be"},
-		{"gcpkms:" + ring + "a," + ring + "b", "gcpkms:" + ring + "a," + ring + "b"},
+		{"gcpkms:" + ring + "a," + ring + "b," + ring + "c", "gcpkms:" + ring + "a," + ring + "b," + ring + "c"},
 		{"awskms:arn:aws:kms:eu-central-1:111122223333:alias/x", "!ARN"},
 		{"awskms:0", "!awskms:arn:"},
 		{"gcpkms:" + ring + "a", "!must be projects/"},
-		{"gcpkms:a,b", "!must be projects/"},
+		{"gcpkms:" + ring + "a," + ring + "b", "!FLEETPASS_KMS_SSO_KEY: must be projects/"},
+		{"gcpkms:" + ring + "a," + ring + "b," + ring + "c,d", "!must be projects/"},
+		{"gcpkms:a,b,c", "!must be projects/"},
 		{"file:", "!file:PATH"},
 		{"vault:x", "!file:PATH"},
 	} {

@@ -21,6 +21,7 @@ func Run(t *testing.T, open func(t *testing.T) keys.Wrapper) {
 		run  func(t *testing.T, w keys.Wrapper)
 	}{
 		{"round trip", roundTrip},
+		{"every purpose", purposes},
 		{"never the same result twice", differ},
 		{"bound to purpose and tenant", bound},
 		{"any changed byte is refused", tampered},
@@ -78,6 +79,26 @@ func roundTrip(t *testing.T, w keys.Wrapper) {
 	}
 }
 
+// purposes: what is wrapped for one opens for that one and for no other.
+func purposes(t *testing.T, w keys.Wrapper) {
+	all := []string{keys.PurposeSigning, keys.PurposeMAC, keys.PurposeSSO}
+	for _, one := range all {
+		plain := []byte("a key for " + one)
+		wrapped, err := w.Wrap(t.Context(), one, tenant, plain)
+		if err != nil {
+			t.Fatalf("Wrap for %s: %v", one, err)
+		}
+		for _, other := range all {
+			got, err := w.Unwrap(t.Context(), other, tenant, wrapped)
+			if other != one {
+				refused(t, "what was wrapped for "+one+", unwrapped for "+other, got, err)
+			} else if err != nil || !bytes.Equal(got, plain) {
+				t.Errorf("Unwrap for %s: %v, same bytes: %t", one, err, bytes.Equal(got, plain))
+			}
+		}
+	}
+}
+
 func differ(t *testing.T, w keys.Wrapper) {
 	plain := []byte("the same key")
 	seen := make(map[string]bool)
@@ -99,6 +120,7 @@ func bound(t *testing.T, w keys.Wrapper) {
 		tenant  core.TenantID
 	}{
 		{keys.PurposeMAC, "acme"},
+		{keys.PurposeSSO, "acme"},
 		{keys.PurposeSigning, "umbrella"},
 		{keys.PurposeSigning, "acm"},
 		{keys.PurposeSigning, "acme-"},
