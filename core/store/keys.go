@@ -269,6 +269,29 @@ func Code(t core.TenantID, hash string) Key { return key(t, "code", part(hash)) 
 // Used marks something that may be used once, by its hash.
 func Used(t core.TenantID, what, hash string) Key { return key(t, "used", part(what)+sep+part(hash)) }
 
+// Flow holds a sign-in that is on its way to an identity provider or back, by the hash of its handle.
+func Flow(t core.TenantID, hash string) Key { return key(t, "flow", part(hash)) }
+
+// Kept holds what a session's identity provider can be asked again with, sealed, by the session's public id.
+func Kept(t core.TenantID, session string) Key { return key(t, "kept", part(session)) }
+
+// Connection holds a connection to an identity provider, by its alias.
+func Connection(t core.TenantID, alias string) Key { return key(t, "connection", part(alias)) }
+
+// Connections is every connection of a tenant, by alias.
+func Connections(t core.TenantID) Range { return all(t, "connection") }
+
+// Catalog holds what the login page must know of all the tenant's connections.
+func Catalog(t core.TenantID) Key { return key(t, "catalog", "connections") }
+
+// Trace holds the trace of one sign-in at an identity provider.
+func Trace(t core.TenantID, at time.Time, id string) Key {
+	return key(t, "trace", stamp(at)+sep+part(id))
+}
+
+// Traces is the traces of a tenant, in order of time.
+func Traces(t core.TenantID) Range { return all(t, "trace") }
+
 // SigningKey holds a wrapped signing key, or the tenant's wrapped MAC secret.
 func SigningKey(t core.TenantID, id string) Key { return key(t, "key", part(id)) }
 
@@ -388,7 +411,7 @@ func DeadLetters(t core.TenantID) Range { return all(t, "dead") }
 func PartitionsOf(t core.TenantID) []Range {
 	var out []Range
 	for _, p := range []string{
-		"session", "family", "login", "code", "used", "attempts", "trace",
+		"session", "family", "login", "flow", "kept", "code", "used", "attempts", "trace", "connection", "catalog",
 		"rule", "grants", "scope-name", "namespace", "sync",
 		"user", "user-id", "group", "application", "application-name",
 		"audit-new", "audit", "audit-seal", "outbox", "dead", "key", "scope",
