@@ -49,7 +49,7 @@ type ScopeChanged struct {
 type UserChanged struct {
 	Revision uint64 `json:"revision"` // 0 where access is not touched
 	User     string `json:"user"`     // the id, not the e-mail
-	Change   string `json:"change"`   // created, disabled, enabled, deleted, groups, password, signed-out
+	Change   string `json:"change"`   // created, disabled, enabled, deleted, profile, groups, password, connection, signed-out
 }
 
 // ApplicationChanged: an application was created, disabled, enabled, deleted or got a new secret.
@@ -69,12 +69,31 @@ type KeysRotated struct {
 	Published []string `json:"published"` // key ids
 }
 
+// IdentityProviderChanged: a connection to an identity provider was created, changed or deleted, or the provider changed what
+// it publishes about itself.
+type IdentityProviderChanged struct {
+	Connection string `json:"connection"` // the id, not the alias
+	Change     string `json:"change"`     // created, updated, mappers, keys, deleted, metadata
+}
+
+// CertificateExpiring: a certificate that a connection depends on ends soon, or has ended. It is told once for each of the
+// numbers of days.
+type CertificateExpiring struct {
+	Connection string    `json:"connection"` // the id
+	Subject    string    `json:"subject"`    // whose it is: "provider" or "own"
+	NotAfter   time.Time `json:"notAfter"`
+	Days       int       `json:"days"` // 30, 7 or 1: it ends within so many; 0: it has ended
+}
+
 func (AccessChanged) Type() string      { return "dev.fleetpass.access.changed.v1" }
 func (ScopeChanged) Type() string       { return "dev.fleetpass.scope.changed.v1" }
 func (UserChanged) Type() string        { return "dev.fleetpass.user.changed.v1" }
 func (ApplicationChanged) Type() string { return "dev.fleetpass.application.changed.v1" }
 func (TenantChanged) Type() string      { return "dev.fleetpass.tenant.changed.v1" }
 func (KeysRotated) Type() string        { return "dev.fleetpass.keys.rotated.v1" }
+
+func (IdentityProviderChanged) Type() string { return "dev.fleetpass.identity-provider.changed.v1" }
+func (CertificateExpiring) Type() string     { return "dev.fleetpass.certificate.expiring.v1" }
 
 // Encode puts a fact into its envelope, as structured CloudEvents JSON.
 func Encode(e Envelope, f Fact) ([]byte, error) {
@@ -129,6 +148,10 @@ func decodeFact(typ string, data []byte) (Fact, error) {
 		return fact[TenantChanged](data)
 	case KeysRotated{}.Type():
 		return fact[KeysRotated](data)
+	case IdentityProviderChanged{}.Type():
+		return fact[IdentityProviderChanged](data)
+	case CertificateExpiring{}.Type():
+		return fact[CertificateExpiring](data)
 	}
 	return nil, fmt.Errorf("events: unknown type %q", typ)
 }

@@ -29,6 +29,11 @@ var facts = map[string]events.Fact{
 	"application.changed.v1": events.ApplicationChanged{Revision: 10, Application: "a1", Change: "created"},
 	"tenant.changed.v1":      events.TenantChanged{Change: "suspended"},
 	"keys.rotated.v1":        events.KeysRotated{Published: []string{"k1", "k2"}},
+
+	"identity-provider.changed.v1": events.IdentityProviderChanged{Connection: "c1", Change: "metadata"},
+	"certificate.expiring.v1": events.CertificateExpiring{
+		Connection: "c1", Subject: "provider", NotAfter: time.Date(2026, 2, 1, 0, 0, 0, 0, time.UTC), Days: 30,
+	},
 }
 
 // Goldens are never rewritten: what was sent once must decode for ever. A new form of a fact gets a new file.

@@ -55,6 +55,8 @@ const (
 	EntityKey         = "key"
 	EntitySession     = "session"
 	EntityDeadLetter  = "dead-letter"
+
+	EntityIdentityProvider = "identity-provider"
 )
 
 // Record is one act. It never holds a secret, a token, or anything that proves who someone is.

@@ -1,6 +1,7 @@
-// Package due owns the index of everything that falls due: rule expiries, key rotations, reconciles, seals, sweeps. The
-// commit that schedules something writes its job, so no schedule is lost and nothing ever scans a tenant to find out
-// what is due. What a job means is its kind's own business; functions/maintain carries jobs out.
+// Package due owns the index of everything that falls due: rule expiries, key rotations, reconciles, seals, sweeps, and
+// identity providers to be read again. The commit that schedules something writes its job, so no schedule is lost and nothing
+// ever scans a tenant to find out what is due. What a job means is its kind's own business; functions/maintain carries jobs
+// out.
 package due
 
 import (
@@ -24,6 +25,7 @@ const (
 	Seal        Kind = "seal"         // Ref: empty. Comes back for as long as the tenant exists
 	Sweep       Kind = "sweep"        // Ref: the deleted scope's id. Once
 	Erase       Kind = "erase"        // Ref: empty. Once
+	Metadata    Kind = "metadata"     // Ref: the ID of a connection to an identity provider. Comes back for as long as it exists
 )
 
 // Job is one thing that falls due. Carrying a job out must be idempotent: it happens at least once, after At.
