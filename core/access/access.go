@@ -27,6 +27,11 @@ type Service struct {
 	DB  store.DB
 	Now func() time.Time // UTC
 
+	// Usable are the IDs of the connections to identity providers by which people of the tenant sign in: who belongs to another
+	// one cannot act, so counts for no administrator. It is sso.Service.Usable: core/sso asks this package who administers. Its
+	// changes write the tenant, so none can pass a change that expects the tenant as it was read. Optional: all of them.
+	Usable func(ctx context.Context, t core.TenantID) ([]string, error)
+
 	// parents remembers in which department a project was last seen, so that a decision can read both at once. It is a
 	// hint: what is read decides, and a stale hint costs a round trip, never a wrong answer.
 	mu      sync.Mutex
@@ -54,6 +59,10 @@ type Ask struct {
 	// the same. A token says it.
 	UserID core.UserID
 }
+
+// ErrBreakGlass refuses to take away the last administrator who can sign in if no identity provider answers, while the tenant
+// enforces single sign-on.
+var ErrBreakGlass = fmt.Errorf("while single sign-on is enforced, this is the last administrator among the break-glass people who has chosen a password: %w", core.Denied)
 
 // ErrLastAdministrator refuses to take away the last rule by which a person, by name and without an end, is System
 // administrator of the account: without one, nobody could ever give access again.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 	"unicode"
@@ -78,14 +79,33 @@ func (s *Service) FirstAdministrator(ctx context.Context, actor core.Actor, e co
 		}
 	}
 	r.ScopeKind = core.Account
+	admitted := v.admitPassword(e)
 	w := v.change(actor)
 	if err := w.create(r); err != nil {
-		if errors.Is(err, core.Exists) {
+		if !errors.Is(err, core.Exists) {
+			return nil, err
+		}
+		if !admitted {
 			return []store.Op{store.Check(v.meta.Key, v.meta.Version)}, nil
 		}
-		return nil, err
+		op, err := tenants.Put(v.meta.Key, v.meta.Version, v.meta.Value)
+		return []store.Op{op}, err
 	}
 	return w.finish()
+}
+
+// admitPassword adds a person whom the operators let in to those who may use a password, where the tenant enforces single
+// sign-on: it is the way in when nothing else is left. Where there is no room, somebody who is among them has to make it.
+func (v *view) admitPassword(e core.Email) bool {
+	set := &v.meta.Value.Settings
+	if set.TakesPassword(e) {
+		return false
+	}
+	people := slices.Clone(set.BreakGlass)
+	people = append(people[:min(len(people), org.MaxBreakGlass-1)], e)
+	slices.Sort(people)
+	set.BreakGlass = people
+	return true
 }
 
 func (s *Service) create(ctx context.Context, actor core.Actor, batch []NewRule, guarded bool) ([]core.Rule, error) {

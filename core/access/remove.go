@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/fleetpass/fleetpass/core"
 	"github.com/fleetpass/fleetpass/core/audit"
@@ -217,7 +218,55 @@ func (v *view) keepsWithout(ctx context.Context, without core.Subject) error {
 	if is && !others {
 		return ErrLastAdministrator
 	}
+	return v.keepsGlass(all, func(r core.Rule) bool { return r.Subject == without })
+}
+
+// keepsGlass refuses to take away, of the administrators' rules, the last one of somebody who can sign in if no identity provider
+// answers, while the tenant enforces single sign-on. All people named must have been read.
+func (v *view) keepsGlass(all []core.Rule, goes func(core.Rule) bool) error {
+	set := v.meta.Value.Settings
+	if !set.EnforceSSO {
+		return nil
+	}
+	is, others := false, false
+	for _, r := range all {
+		e := core.Email(r.Subject.ID)
+		if !slices.Contains(set.BreakGlass, e) {
+			continue
+		}
+		u, err := directory.Users.Decode(v.items[store.User(v.tenant, e)])
+		if err != nil {
+			return err
+		}
+		if goes(r) {
+			is = is || u.Value.Local
+		} else {
+			others = others || u.Value.ProvesHere()
+		}
+	}
+	if is && !others {
+		return ErrBreakGlass
+	}
 	return nil
+}
+
+// Administrators are the people who are System administrator of the account by name and without an end, there and not disabled,
+// whatever they sign in by.
+func (s *Service) Administrators(ctx context.Context, t core.TenantID) (people []core.Email, err error) {
+	err = s.snapshot(ctx, t, func(v *view) error {
+		if err := v.read(ctx); err != nil {
+			return err
+		}
+		all, err := v.enabledAdministrators(ctx)
+		people = nil
+		for _, r := range all {
+			people = append(people, core.Email(r.Subject.ID))
+		}
+		slices.Sort(people)
+		people = slices.Compact(people)
+		return err
+	})
+	return people, err
 }
 
 // keepAdministrator refuses to take away the last administrator's rule. Between this and the commit nothing can change
@@ -230,17 +279,14 @@ func (v *view) keepAdministrator(ctx context.Context, r core.Rule) error {
 	if err != nil {
 		return err
 	}
-	is := false
+	is, others := false, false
 	for _, o := range all {
-		if o.ID != r.ID {
-			return nil
-		}
-		is = true
+		is, others = is || o.ID == r.ID, others || o.ID != r.ID
 	}
-	if is {
+	if is && !others { // else, if it is not among them, it was given to someone who cannot sign in, and kept nothing
 		return ErrLastAdministrator
 	}
-	return nil // it was given to someone who cannot sign in, and kept nothing
+	return v.keepsGlass(all, func(o core.Rule) bool { return o.ID == r.ID })
 }
 
 // administers says whether a rule is one that keeps an account from locking itself out: given to a person by name, since
@@ -249,8 +295,36 @@ func administers(t core.TenantID, r core.Rule) bool {
 	return r.Role == policy.SystemAdministrator && r.Scope == core.AccountScope(t) && r.Subject.Kind == core.User && r.ExpiresAt.IsZero()
 }
 
-// administrators lists those rules of people who exist and are not disabled. The view's tenant must have been read before.
+// administrators lists those rules of people who can sign in: see enabledAdministrators, and Service.Usable.
 func (v *view) administrators(ctx context.Context) ([]core.Rule, error) {
+	all, err := v.enabledAdministrators(ctx)
+	if err != nil || v.s.Usable == nil {
+		return all, err
+	}
+	var usable []string
+	asked := false
+	able := all[:0]
+	for _, r := range all {
+		u, err := directory.Users.Decode(v.items[store.User(v.tenant, core.Email(r.Subject.ID))])
+		if err != nil {
+			return nil, err
+		}
+		if u.Value.Connection != "" && !asked {
+			if usable, err = v.s.Usable(ctx, v.tenant); err != nil {
+				return nil, err
+			}
+			asked = true
+		}
+		if u.Value.Connection == "" || slices.Contains(usable, u.Value.Connection) {
+			able = append(able, r)
+		}
+	}
+	return able, nil
+}
+
+// enabledAdministrators lists those rules of people who exist and are not disabled. The view's tenant must have been read
+// before.
+func (v *view) enabledAdministrators(ctx context.Context) ([]core.Rule, error) {
 	var all []core.Rule
 	var keys []store.Key
 	for rec, err := range rules.List(ctx, v.s.DB, store.ScopeRules(v.tenant, core.AccountScope(v.tenant))) {

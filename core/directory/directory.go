@@ -24,6 +24,9 @@ type User struct {
 
 	Local      bool      `json:"local,omitzero"`      // signs in with a password here
 	Connection string    `json:"connection,omitzero"` // the identity provider that the person belongs to, unless local
+	Subject    string    `json:"subject,omitzero"`    // the provider's stable id of the person, if it has one
+	Source     string    `json:"source,omitzero"`     // what that is an id at: see Said
+	Provided   []string  `json:"provided,omitzero"`   // which fields of the profile the provider said at the last sign-in
 	Password   *Password `json:"password,omitzero"`
 	Disabled   bool      `json:"disabled,omitzero"`
 

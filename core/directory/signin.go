@@ -11,8 +11,8 @@ import (
 	"github.com/fleetpass/fleetpass/core/store"
 )
 
-// ErrSignIn is the one answer to a sign-in that fails: to a wrong password, and to a person who is unknown, disabled, or
-// belongs to an identity provider. It is core.Unauthenticated.
+// ErrSignIn is the one answer to a sign-in that fails: to a wrong password, and to a person who is unknown, disabled, belongs to
+// an identity provider, or would have to, since the tenant enforces single sign-on. It is core.Unauthenticated.
 var ErrSignIn = fmt.Errorf("the e-mail or the password is wrong: %w", core.Unauthenticated)
 
 // ErrExpired answers the right temporary password, too late. Who knows it learns nothing new. It is core.Unauthenticated.
@@ -42,15 +42,18 @@ func (s *Service) Authenticate(ctx context.Context, actor core.Actor, email, pas
 	if err != nil {
 		return User{}, err
 	}
-	if _, err := org.Decode(items[0]); err != nil {
+	tenant, err := org.Decode(items[0])
+	if err != nil {
 		return User{}, err
 	}
 	rec, err := Users.Decode(items[1])
 	if err != nil {
 		return User{}, err
 	}
-	h := dummy(s.cost())
-	if rec.Value.canSignIn() {
+	h, why := dummy(s.cost()), "wrong e-mail or password"
+	if !tenant.Value.Settings.TakesPassword(e) {
+		why = "single sign-on is enforced: the password was not looked at"
+	} else if rec.Value.canSignIn() {
 		if h, err = parsePHC(rec.Value.Password.PHC); err != nil {
 			return User{}, err
 		}
@@ -60,7 +63,7 @@ func (s *Service) Authenticate(ctx context.Context, actor core.Actor, email, pas
 		return User{}, err
 	}
 	if !right {
-		return User{}, s.refused(ctx, actor, e, rec.Exists(), g)
+		return User{}, s.refused(ctx, actor, e, rec.Exists(), why, g)
 	}
 	if p := rec.Value.Password; p.Temporary && !now.Before(p.Until) {
 		return User{}, ErrExpired
@@ -77,9 +80,9 @@ func (s *Service) Authenticate(ctx context.Context, actor core.Actor, email, pas
 
 func (u User) canSignIn() bool { return u.Local && !u.Disabled && u.Password != nil }
 
-// refused counts a failed sign-in against its place, records it, and answers it. Names that do not exist cost whoever makes
+// refused counts a failed sign-in against its place, records it with the reason, and answers it. Names that do not exist cost whoever makes
 // them up nothing, so their failures are counted, and only where delays begin there is a record of them.
-func (s *Service) refused(ctx context.Context, actor core.Actor, e core.Email, exists bool, g *gate) error {
+func (s *Service) refused(ctx context.Context, actor core.Actor, e core.Email, exists bool, why string, g *gate) error {
 	actor.Subject, actor.UserID = core.UserSubject(e), ""
 	note := func(reason string) (store.Op, error) {
 		return audit.Op(actor, s.Now(), audit.Record{
@@ -87,7 +90,7 @@ func (s *Service) refused(ctx context.Context, actor core.Actor, e core.Email, e
 		})
 	}
 	err := store.Retry(ctx, func() error {
-		wrong, err := note("wrong e-mail or password")
+		wrong, err := note(why)
 		if err != nil {
 			return err
 		}

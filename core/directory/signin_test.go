@@ -11,6 +11,7 @@ import (
 	"github.com/fleetpass/fleetpass/core"
 	"github.com/fleetpass/fleetpass/core/audit"
 	"github.com/fleetpass/fleetpass/core/directory"
+	"github.com/fleetpass/fleetpass/core/org"
 	"github.com/fleetpass/fleetpass/core/store"
 )
 
@@ -339,4 +340,49 @@ func TestReplaceTemporary(t *testing.T) {
 	}
 	_, err = w.ReplaceTemporary(ctx, me, acme, u.Email, got.Epoch, good+"!")
 	wantErr(t, err, core.Unauthenticated, "") // it is not temporary any more
+}
+
+// A temporary password that was proved before single sign-on was enforced is no way round it (SAML-159).
+func TestReplaceTemporaryEnforced(t *testing.T) {
+	w := newWorld(t)
+	people := map[core.Email]directory.User{}
+	for _, e := range []core.Email{"grace@example.com", "linus@example.com"} {
+		u, _, err := w.CreateUser(t.Context(), w.admin, acme, directory.NewUser{Email: string(e)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		people[e] = u
+	}
+	enforce := func(on bool) {
+		t.Helper()
+		var table store.Table[org.Tenant]
+		rec, err := table.Get(t.Context(), w.DB, store.Meta(acme))
+		if err != nil {
+			t.Fatal(err)
+		}
+		rec.Value.Settings.EnforceSSO, rec.Value.Settings.BreakGlass = on, []core.Email{"linus@example.com"}
+		op, err := table.Put(rec.Key, rec.Version, rec.Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.DB.Commit(t.Context(), op); err != nil {
+			t.Fatal(err)
+		}
+	}
+	choose := func(e core.Email) error {
+		u := people[e]
+		_, err := w.ReplaceTemporary(t.Context(), core.Actor{Tenant: acme, Subject: core.UserSubject(e), UserID: u.ID}, acme, e, u.Epoch, good)
+		return err
+	}
+	enforce(true)
+	if err := choose("grace@example.com"); !errors.Is(err, directory.ErrSignIn) {
+		t.Errorf("enforced: %v", err)
+	}
+	if err := choose("linus@example.com"); err != nil {
+		t.Errorf("who may use a password: %v", err)
+	}
+	enforce(false)
+	if err := choose("grace@example.com"); err != nil {
+		t.Errorf("no more enforced: %v", err)
+	}
 }

@@ -173,6 +173,7 @@ type edit struct {
 	access  bool   // it changes what someone may do, so it raises the tenant's revision
 	ends    bool   // whatever the person holds ends: the epoch changes
 	loses   bool   // the person can act no more: Service.Keeps is asked
+	approve Approve
 	reading []store.Key
 	do      func(u *User, read []store.Item) error
 }
@@ -202,6 +203,11 @@ func (s *Service) changeUser(ctx context.Context, actor core.Actor, t core.Tenan
 		}
 		if ed.loses {
 			if err := s.keeps(ctx, t, e); err != nil {
+				return err
+			}
+		}
+		if ed.approve != nil {
+			if err := ed.approve(ctx, meta, rec.Value, u); err != nil {
 				return err
 			}
 		}

@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/go-json-experiment/json"
 
 	"github.com/fleetpass/fleetpass/adapters/bolt"
 	"github.com/fleetpass/fleetpass/adapters/localkeys"
@@ -154,7 +157,7 @@ func TestCreateTenant(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if ten := rec.Value; ten.State != org.Active || ten.Revision != 1 || ten.Epoch == "" || ten.Settings != org.Defaults() || ten.Settings.IdleTimeout != time.Hour {
+	if ten := rec.Value; ten.State != org.Active || ten.Revision != 1 || ten.Epoch == "" || !reflect.DeepEqual(ten.Settings, org.Defaults()) || ten.Settings.IdleTimeout != time.Hour {
 		t.Errorf("got %+v", ten)
 	}
 	_, err = w.CreateTenant(t.Context(), operator, "acme", "Another")
@@ -351,7 +354,7 @@ func TestSettings(t *testing.T) {
 	rec, err := w.Tenant(ctx, acme)
 	want := org.Defaults()
 	want.IdleTimeout, want.PasswordGrant = 30*time.Minute, true
-	if err != nil || rec.Value.Settings != want || rec.Value.Revision != rev {
+	if err != nil || !reflect.DeepEqual(rec.Value.Settings, want) || rec.Value.Revision != rev {
 		t.Errorf("stored %+v at %d, %v; want %+v at %d", rec.Value.Settings, rec.Value.Revision, err, want, rev)
 	}
 	for field, change := range map[string]func(*org.Settings){
@@ -365,7 +368,7 @@ func TestSettings(t *testing.T) {
 	}
 	_, err = w.UpdateSettings(ctx, w.admin, acme, func(_ *string, s *org.Settings) { s.IdleTimeout, s.AbsoluteLifetime = 2*time.Hour, time.Hour })
 	wantErr(t, err, core.Invalid, "idleTimeout")
-	if after, _ := w.Tenant(ctx, acme); after.Value.Settings != want {
+	if after, _ := w.Tenant(ctx, acme); !reflect.DeepEqual(after.Value.Settings, want) {
 		t.Errorf("a refused change left %+v", after.Value.Settings)
 	}
 }
@@ -439,4 +442,54 @@ func lastFact(t *testing.T, w *world) events.Fact {
 		}
 	}
 	return last
+}
+
+// How people sign in is stored with the other settings, within its bounds, and changed by core/sso alone.
+func TestSecuritySettings(t *testing.T) {
+	full := org.Defaults()
+	full.Security = org.Security{EnforceSSO: true, BreakGlass: []core.Email{"ada@example.com", "bob@example.com"}, AutoRedirect: "okta", LogoutURI: "https://bye.example/?x=1"}
+	if err := full.Check(); err != nil {
+		t.Error(err)
+	}
+	data, err := json.Marshal(full)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var back org.Settings
+	if err := json.Unmarshal(data, &back); err != nil || !reflect.DeepEqual(back, full) {
+		t.Errorf("%s came back as %+v, %v", data, back, err)
+	}
+	if !full.TakesPassword("ada@example.com") || full.TakesPassword("cyd@example.com") || !org.Defaults().TakesPassword("cyd@example.com") {
+		t.Error("passwords are for break glass alone, where single sign-on is enforced")
+	}
+	for field, bad := range map[string][]func(*org.Security){
+		"breakGlass": {
+			func(s *org.Security) { s.BreakGlass = []core.Email{"bob@example.com", "ada@example.com"} },
+			func(s *org.Security) { s.BreakGlass = []core.Email{"ada@example.com", "ada@example.com"} },
+			func(s *org.Security) { s.BreakGlass = []core.Email{"Ada@example.com"} },
+			func(s *org.Security) { s.BreakGlass = []core.Email{"system:masters"} },
+			func(s *org.Security) {
+				s.BreakGlass = nil
+				for i := range org.MaxBreakGlass + 1 {
+					s.BreakGlass = append(s.BreakGlass, core.Email(fmt.Sprintf("p%02d@example.com", i)))
+				}
+			},
+		},
+		"logoutUri": {
+			func(s *org.Security) { s.LogoutURI = "http://bye.example" },
+			func(s *org.Security) { s.LogoutURI = "javascript:alert(1)" },
+			func(s *org.Security) { s.LogoutURI = "https://a@bye.example" },
+			func(s *org.Security) { s.LogoutURI = "https://bye.example/#x" },
+			func(s *org.Security) { s.LogoutURI = "https:///x" },
+		},
+	} {
+		for _, change := range bad {
+			set := full
+			change(&set.Security)
+			wantErr(t, set.Check(), core.Invalid, field)
+		}
+	}
+	w := newWorld(t)
+	_, err = w.UpdateSettings(t.Context(), w.admin, acme, func(_ *string, s *org.Settings) { s.Security = full.Security })
+	wantErr(t, err, core.Unsupported, "")
 }

@@ -2,6 +2,9 @@ package org
 
 import (
 	"fmt"
+	"net/url"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -16,6 +19,55 @@ type Settings struct {
 	AccessTokenLife  time.Duration // of tokens for Fleetpass's own API. Default 10 min; 1 to 60 min
 	ClusterTokenLife time.Duration // of tokens for one cluster: the bound on taking access away. Default 5 min; 1 to 60 min
 	PasswordGrant    bool          // allow the OAuth password grant to local users. Default false (RFC 9700 §2.4)
+
+	Security // changed by sso.Service.SetSecurity alone, which sees to it that somebody can still sign in
+}
+
+// Security is what a tenant's administrator may choose about signing in at identity providers. Its fields are Settings'.
+type Security struct {
+	EnforceSSO   bool         // passwords are for BreakGlass alone. Default false
+	BreakGlass   []core.Email // local people who may use a password even so: sorted, at most MaxBreakGlass
+	AutoRedirect string       // alias of the connection that the login page goes to by itself. Default none
+	LogoutURI    string       // https URL that a browser is taken to after signing out. Default: a page of ours
+}
+
+// MaxBreakGlass bounds Security.BreakGlass: who may pass by the identity provider must be few to be watched.
+const MaxBreakGlass = 20
+
+// TakesPassword says whether the person of that e-mail may prove who they are with a password here.
+func (s Security) TakesPassword(e core.Email) bool {
+	return !s.EnforceSSO || slices.Contains(s.BreakGlass, e)
+}
+
+// equal compares, an empty list being none.
+func (s Security) equal(o Security) bool {
+	return s.EnforceSSO == o.EnforceSSO && s.AutoRedirect == o.AutoRedirect && s.LogoutURI == o.LogoutURI &&
+		slices.Equal(s.BreakGlass, o.BreakGlass)
+}
+
+func (s Security) check() error {
+	if len(s.BreakGlass) > MaxBreakGlass {
+		return core.BadField("breakGlass", fmt.Sprintf("must be at most %d people", MaxBreakGlass))
+	}
+	for i, e := range s.BreakGlass {
+		if p, err := core.ParseEmail("breakGlass", string(e)); err != nil {
+			return err
+		} else if p != e {
+			return core.BadField("breakGlass", fmt.Sprintf("%q must be written %q", e, p))
+		}
+		if i > 0 && s.BreakGlass[i-1] >= e {
+			return core.BadField("breakGlass", "must be sorted, each person once")
+		}
+	}
+	if s.LogoutURI == "" {
+		return nil
+	}
+	const fix = "must be an https URL of at most 1000 bytes, without a user and a fragment"
+	u, err := url.Parse(s.LogoutURI)
+	if err != nil || len(s.LogoutURI) > 1000 || u.Scheme != "https" || u.Hostname() == "" || u.User != nil || strings.Contains(s.LogoutURI, "#") {
+		return core.BadField("logoutUri", fix)
+	}
+	return nil
 }
 
 // Defaults is what a new tenant has.
@@ -48,7 +100,7 @@ func (s Settings) Check() error {
 	if s.IdleTimeout > s.AbsoluteLifetime {
 		return core.BadField("idleTimeout", "must not be longer than absoluteLifetime")
 	}
-	return nil
+	return s.Security.check()
 }
 
 // storedSettings is the stored form: durations in seconds. What an older version of the code did not store gets its
@@ -59,6 +111,11 @@ type storedSettings struct {
 	AccessTokenLife  int64 `json:"accessTokenLife"`
 	ClusterTokenLife int64 `json:"clusterTokenLife"`
 	PasswordGrant    bool  `json:"passwordGrant,omitzero"`
+
+	EnforceSSO   bool         `json:"enforceSso,omitzero"`
+	BreakGlass   []core.Email `json:"breakGlass,omitempty"`
+	AutoRedirect string       `json:"autoRedirect,omitempty"`
+	LogoutURI    string       `json:"logoutUri,omitempty"`
 }
 
 // MarshalJSON writes the stored form.
@@ -66,6 +123,7 @@ func (s Settings) MarshalJSON() ([]byte, error) {
 	return json.Marshal(storedSettings{
 		int64(s.IdleTimeout / time.Second), int64(s.AbsoluteLifetime / time.Second),
 		int64(s.AccessTokenLife / time.Second), int64(s.ClusterTokenLife / time.Second), s.PasswordGrant,
+		s.EnforceSSO, s.BreakGlass, s.AutoRedirect, s.LogoutURI,
 	})
 }
 
@@ -77,6 +135,7 @@ func (s *Settings) UnmarshalJSON(data []byte) error {
 	}
 	*s = Defaults()
 	s.PasswordGrant = w.PasswordGrant
+	s.Security = Security{w.EnforceSSO, w.BreakGlass, w.AutoRedirect, w.LogoutURI}
 	for _, f := range []struct {
 		into *time.Duration
 		from int64

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -259,7 +260,8 @@ func (o *ops) bump(meta store.Record[Tenant]) core.Revision {
 	return rev
 }
 
-// UpdateSettings changes a tenant's settings and its name. change is given the present ones and may be called again.
+// UpdateSettings changes a tenant's settings and its name. change is given the present ones and may be called again. It
+// cannot change Security: whether somebody could still sign in, only core/sso knows.
 func (s *Service) UpdateSettings(ctx context.Context, actor core.Actor, t core.TenantID, change func(name *string, set *Settings)) (Tenant, error) {
 	var out Tenant
 	err := store.Retry(ctx, func() error {
@@ -275,7 +277,12 @@ func (s *Service) UpdateSettings(ctx context.Context, actor core.Actor, t core.T
 		if err != nil {
 			return err
 		}
+		was := meta.Value.Settings.Security
+		was.BreakGlass = slices.Clone(was.BreakGlass)
 		change(&meta.Value.Name, &meta.Value.Settings)
+		if !meta.Value.Settings.Security.equal(was) {
+			return fmt.Errorf("how people sign in is not among these settings: %w", core.Unsupported)
+		}
 		if err := meta.Value.Settings.Check(); err != nil {
 			return err
 		}
