@@ -169,15 +169,20 @@ func (s *Server) answer(r Request, q url.Values) string {
 }
 
 // Settled says whether the session answers the request without asking the person anything. With prompt=none, where it
-// does not, the error is login_required, to be taken to the client. A nil session is no session.
+// does not, the error is login_required, to be taken to the client. A nil session is no session, and one of which nobody
+// knows when the person proved who they are is too old for every max_age.
 func (s *Server) Settled(r Request, c *session.Current) (bool, error) {
-	ok := c != nil && !r.login &&
-		(r.maxAge < 0 || s.Now().Before(c.AuthTime.Add(r.maxAge))) && (r.hinted == "" || r.hinted == c.User)
+	ok := c != nil && !r.login && (r.hinted == "" || r.hinted == c.User) &&
+		(r.maxAge < 0 || !c.AuthTime.IsZero() && s.Now().Before(c.AuthTime.Add(r.maxAge)))
 	if !ok && r.none {
 		return false, s.Refusal(r, refuse(LoginRequired, "nobody is signed in as this request needs"))
 	}
 	return ok, nil
 }
+
+// Anew says whether the person has to prove who they are for this request, whatever session there is, here or at an identity
+// provider.
+func (r Request) Anew() bool { return r.login || r.maxAge >= 0 }
 
 func challengeForm(c string) bool { return len(c) == 43 && onlyBytes(c, "-_") }
 

@@ -5,11 +5,11 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
-	"errors"
 	"net/url"
 	"time"
 
 	"github.com/fleetpass/fleetpass/core"
+	"github.com/fleetpass/fleetpass/core/directory"
 	"github.com/fleetpass/fleetpass/core/org"
 	"github.com/fleetpass/fleetpass/core/session"
 	"github.com/fleetpass/fleetpass/core/store"
@@ -110,12 +110,14 @@ func (s *Server) redeemOnce(ctx context.Context, c Call, t org.Tenant, client Cl
 	challenge := base64.RawURLEncoding.EncodeToString(sum[:])
 	bound := client.ID == v.Client && c.Params["redirect_uri"] == v.RedirectURI && now.Before(v.IssuedAt.Add(CodeLife)) &&
 		verifierForm(c.Params["code_verifier"]) && subtle.ConstantTimeCompare([]byte(challenge), []byte(v.Challenge)) == 1
-	person, err := s.Directory.User(ctx, t.ID, v.Session.Email)
-	if err != nil && !errors.Is(err, core.NotFound) {
-		return Tokens{}, err
+	person, err := s.holder(ctx, t, v.Session)
+	if err == nil && bound && v.Session.Kept != "" {
+		person, err = s.vouched(ctx, c.Actor, v.Session.Upstream, person)
 	}
-	bound = bound && session.Same(person, v.Session.User, v.Session.Epoch) == nil
-	v.Used = true
+	if err != nil && !denied(err) {
+		return Tokens{}, err // the code is as good as before
+	}
+	bound, v.Used = bound && err == nil, true
 	if !bound {
 		burn, err := codes.Put(rec.Key, rec.Version, v)
 		if err != nil {
@@ -124,7 +126,7 @@ func (s *Server) redeemOnce(ctx context.Context, c Call, t org.Tenant, client Cl
 		if err := s.DB.Commit(ctx, burn.Until(v.IssuedAt.Add(CodeLife))); err != nil {
 			return Tokens{}, err
 		}
-		return Tokens{}, refuse(InvalidGrant, badCode)
+		return Tokens{}, &Error{Code: InvalidGrant, Description: badCode, cause: err}
 	}
 	scope, err := parseScope(v.Scope)
 	if err != nil {
@@ -133,6 +135,7 @@ func (s *Server) redeemOnce(ctx context.Context, c Call, t org.Tenant, client Cl
 	f, begin, err := s.Sessions.Begin(t, session.Family{
 		Client: client.ID, Email: v.Session.Email, User: v.Session.User, Epoch: v.Session.Epoch, Scope: v.Scope,
 		Session: v.Session.ID, AuthTime: v.Session.AuthTime, Methods: v.Session.Methods, Offline: scope.Has(ScopeOffline),
+		Upstream:  v.Session.Upstream,
 		StartedAt: v.Session.StartedAt, // what descends from a session ends with it, not as long after the code again
 	}, t.Settings.AccessTokenLife)
 	if err != nil {
@@ -144,7 +147,7 @@ func (s *Server) redeemOnce(ctx context.Context, c Call, t org.Tenant, client Cl
 		return Tokens{}, err
 	}
 	// Signed first and committed second: where a key cannot be read, the code is as good as before.
-	tokens, err := s.firstTokens(ctx, t, f, person.Value, scope, v.Nonce)
+	tokens, err := s.firstTokens(ctx, t, f, person, scope, v.Nonce)
 	if err != nil {
 		return Tokens{}, err
 	}
@@ -152,4 +155,24 @@ func (s *Server) redeemOnce(ctx context.Context, c Call, t org.Tenant, client Cl
 		return Tokens{}, err
 	}
 	return tokens, nil
+}
+
+// holder is the person for whom a code was issued, if what the session rested on at that time still holds; else the error is
+// core.Unauthenticated. It costs one round trip.
+func (s *Server) holder(ctx context.Context, t org.Tenant, sess session.Session) (directory.User, error) {
+	items, err := s.DB.Get(ctx, append([]store.Key{store.User(t.ID, sess.Email)}, sess.Upstream.Keys(t.ID)...)...)
+	if err != nil {
+		return directory.User{}, err
+	}
+	rec, err := directory.Users.Decode(items[0])
+	if err != nil {
+		return directory.User{}, err
+	}
+	if err := session.Same(rec, sess.User, sess.Epoch); err != nil {
+		return directory.User{}, err
+	}
+	if err := session.Admits(t, rec.Value); err != nil {
+		return directory.User{}, err
+	}
+	return rec.Value, sess.Upstream.Stands(items[1:])
 }

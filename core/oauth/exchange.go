@@ -85,8 +85,7 @@ func (s *Server) exchange(ctx context.Context, c Call) (Tokens, error) {
 		Subject: string(u.ID), PreferredUsername: string(u.Email), Email: string(u.Email), EmailVerified: true,
 		Groups: names(groups), UID: u.UID, GID: u.GID, SupplementaryGroups: u.SupplementaryGroups,
 	}
-	ends := living.Family.StartedAt.Add(living.Tenant.Settings.AbsoluteLifetime)
-	return s.clusterToken(ctx, living.Tenant, cluster, reach, claims, ends, issued)
+	return s.clusterToken(ctx, living.Tenant, cluster, reach, claims, living.Family.Until(living.Tenant), issued)
 }
 
 // exchangeApplication is exchange for an application that acts for itself. It has no groups.

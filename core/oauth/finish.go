@@ -19,8 +19,11 @@ type Finished struct {
 
 // Finish ends a sign-in that somebody completed: it opens a session with a new id, issues the code for the authorization
 // request that the sign-in was for, which it judges again as it is now, and consumes the sign-in, all in one commit. One
-// that was finished before is core.NotFound. The zero record stands for a proof that no sign-in led to: a welcome link.
-func (s *Server) Finish(ctx context.Context, actor core.Actor, login store.Record[session.Login], p session.Proof) (Finished, error) {
+// that was finished before is core.NotFound, and core.Conflict too, for who may read again and retry. The zero record stands
+// for a proof that no sign-in led to: a welcome link. more is what else the proof changes, in the same commit. A request with
+// max_age is answered even if the identity provider does not say when the person proved who they are, or the browser would go
+// round for ever; its tokens then have no auth_time, by which a client that must know can tell (OpenID Connect Core §3.1.3.7).
+func (s *Server) Finish(ctx context.Context, actor core.Actor, login store.Record[session.Login], p session.Proof, more ...store.Op) (Finished, error) {
 	t := actor.Tenant
 	actor.Subject, actor.UserID = core.UserSubject(p.User.Email), p.User.ID
 	var r Request
@@ -66,9 +69,9 @@ func (s *Server) Finish(ctx context.Context, actor core.Actor, login store.Recor
 		}
 		out.Location, ops = location, append(ops, op)
 	}
-	err = s.DB.Commit(ctx, ops...)
+	err = s.DB.Commit(ctx, append(ops, more...)...)
 	if errors.Is(err, core.Conflict) {
-		return Finished{}, fmt.Errorf("this sign-in is over: %w", core.NotFound)
+		return Finished{}, fmt.Errorf("this sign-in is over: %w: %w", core.NotFound, core.Conflict)
 	}
 	return out, err
 }

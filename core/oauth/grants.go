@@ -18,7 +18,8 @@ import (
 // badRefresh is the one wording for every refresh token that is not taken.
 const badRefresh = "the refresh token is unknown, expired, revoked or used, or belongs to another client"
 
-// refresh swaps a refresh token for its successor and a fresh access token (RFC 6749 §6). It costs two round trips.
+// refresh swaps a refresh token for its successor and a fresh access token (RFC 6749 §6). It costs two round trips, and for
+// people of identity providers what vouched costs.
 func (s *Server) refresh(ctx context.Context, c Call) (Tokens, error) {
 	t := c.Actor.Tenant
 	if c.Params["refresh_token"] == "" {
@@ -35,6 +36,13 @@ func (s *Server) refresh(ctx context.Context, c Call) (Tokens, error) {
 	if !p.Live || p.Family.Client != client.ID {
 		return Tokens{}, refuse(InvalidGrant, badRefresh)
 	}
+	if p.Replayed(s.Now()) {
+		// A stolen token ends its family here and now, whether or not the provider answers, which nobody asks for a thief.
+		if err := s.Sessions.Rotate(ctx, c.Actor, p); err != nil {
+			return Tokens{}, refuseFor(err, InvalidGrant, badRefresh)
+		}
+		return Tokens{}, refuse(InvalidGrant, badRefresh)
+	}
 	granted, err := parseScope(p.Family.Scope)
 	if err != nil {
 		return Tokens{}, err
@@ -42,6 +50,19 @@ func (s *Server) refresh(ctx context.Context, c Call) (Tokens, error) {
 	scope, err := granted.narrow(c.Params["scope"])
 	if err != nil {
 		return Tokens{}, err
+	}
+	p.Person, err = s.vouched(ctx, c.Actor, p.Family.Upstream, p.Person)
+	if denied(err) {
+		reason := "the identity provider does not vouch for the person any more"
+		if errors.Is(err, session.ErrDisconnected) {
+			reason = "the identity provider is not connected any more"
+		}
+		if err := s.Sessions.RevokeFamily(ctx, c.Actor, p.Family.ID, reason); err != nil {
+			return Tokens{}, err
+		}
+	}
+	if err != nil {
+		return Tokens{}, refuseFor(err, InvalidGrant, badRefresh)
 	}
 	// Signed first and rotated second: where a key cannot be read, the client still has the token that it came with.
 	f, next, err := s.Sessions.Successor(ctx, p)
@@ -57,6 +78,35 @@ func (s *Server) refresh(ctx context.Context, c Call) (Tokens, error) {
 	}
 	tokens.RefreshToken = next
 	return tokens, nil
+}
+
+// vouched asks the identity provider of a sign-in about the person again, where it can be asked: groups follow it, and whom
+// it vouches for no more gets nothing. Where it does not answer, neither do we: what the client came with stays good for
+// later. Local people cost nothing, and those of a provider that was asked just now, or cannot be asked, one round trip.
+func (s *Server) vouched(ctx context.Context, actor core.Actor, up session.Upstream, person directory.User) (directory.User, error) {
+	if s.Upstream == nil || up.Kept == "" {
+		return s.stands(ctx, actor.Tenant, up, person)
+	}
+	actor.Subject, actor.UserID = core.UserSubject(person.Email), person.ID
+	return s.Upstream.Again(ctx, actor, up, person)
+}
+
+// stands returns the person whose sign-in at an identity provider still stands, as far as we know without asking it.
+func (s *Server) stands(ctx context.Context, t core.TenantID, up session.Upstream, person directory.User) (directory.User, error) {
+	keys := up.Keys(t)
+	if len(keys) == 0 {
+		return person, nil
+	}
+	items, err := s.DB.Get(ctx, keys...)
+	if err != nil {
+		return directory.User{}, err
+	}
+	return person, up.Stands(items)
+}
+
+// denied says whether an error is a verdict about a person, and no failure to reach one.
+func denied(err error) bool {
+	return errors.Is(err, core.Unauthenticated) && !errors.Is(err, core.Unavailable)
 }
 
 // clientCredentials gives an application a token for itself (RFC 6749 §4.4): no ID token, no refresh token, no scope of a
@@ -171,7 +221,7 @@ func (s *Server) firstTokens(ctx context.Context, t org.Tenant, f session.Family
 func (s *Server) personTokens(ctx context.Context, t org.Tenant, f session.Family, u directory.User, scope Scope, nonce string) (Tokens, error) {
 	now, issuer := s.Now(), s.Issuer(t.ID)
 	ends := now.Add(t.Settings.AccessTokenLife)
-	if last := f.StartedAt.Add(t.Settings.AbsoluteLifetime); last.Before(ends) {
+	if last := f.Until(t); last.Before(ends) {
 		ends = last // nothing outlives the sign-in that it was made from
 	}
 	if ends.Unix() <= now.Unix() {

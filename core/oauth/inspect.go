@@ -144,9 +144,12 @@ func (s *Server) inspectRefresh(ctx context.Context, t core.TenantID, client Cli
 		return Introspection{}, core.Unauthenticated
 	}
 	f := p.Family
+	if _, err := s.stands(ctx, t, f.Upstream, p.Person); err != nil {
+		return Introspection{}, err
+	}
 	return Introspection{
 		Active: true, Scope: f.Scope, Client: string(f.Client), Username: string(f.Email), TokenType: "refresh_token", IssuedAt: f.RotatedAt.Unix(),
-		Expires: f.StartedAt.Add(p.Tenant.Settings.AbsoluteLifetime).Unix(), Subject: string(f.User), Issuer: s.Issuer(t),
+		Expires: f.Until(p.Tenant).Unix(), Subject: string(f.User), Issuer: s.Issuer(t),
 	}, nil
 }
 

@@ -19,7 +19,7 @@ import (
 	"github.com/fleetpass/fleetpass/core/store"
 )
 
-// Server answers for every tenant. All fields are needed.
+// Server answers for every tenant. All fields but Upstream are needed.
 type Server struct {
 	DB        store.DB
 	Ring      *keys.Ring
@@ -31,6 +31,8 @@ type Server struct {
 	Base        string // what issuers begin with: "https://HOST[:PORT]", no slash at the end
 	BrowserBase string // where browsers reach the pages; empty: Base
 
+	Upstream Upstream // asks identity providers again at each refresh; nil: none is asked
+
 	tenants      memo[org.Tenant]
 	applications memo[directory.Application]
 }
@@ -39,6 +41,13 @@ type Server struct {
 // core/access answers it.
 type Relevance interface {
 	RelevantGroups(ctx context.Context, t core.TenantID, groups []core.GroupName, c core.ClusterID) ([]core.GroupName, error)
+}
+
+// Upstream asks the identity provider by which a person signed in about them again. core/sso does.
+type Upstream interface {
+	// Again returns the person as the provider says now, stored. core.Unauthenticated: it does not vouch for them any more;
+	// core.Unavailable: it does not answer.
+	Again(ctx context.Context, actor core.Actor, up session.Upstream, person directory.User) (directory.User, error)
 }
 
 // Issuer is a tenant's issuer identifier: the `iss` of its tokens, compared to the byte.

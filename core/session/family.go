@@ -25,12 +25,13 @@ type Family struct {
 	Epoch      string             `json:"epoch"` // the person's, when it began
 	Scope      string             `json:"scope"` // what was granted
 	Session    string             `json:"session,omitempty"`
-	AuthTime   time.Time          `json:"authTime"`
+	AuthTime   time.Time          `json:"authTime,omitzero"` // when they proved who they are; zero: the provider does not say
 	Methods    []string           `json:"methods"`
 	Generation uint32             `json:"generation"` // of the newest refresh token
 	Offline    bool               `json:"offline"`    // whether there are refresh tokens at all
 	StartedAt  time.Time          `json:"startedAt"`  // when the sign-in began: the session's, if it descends from one
 	RotatedAt  time.Time          `json:"rotatedAt"`  // when Generation came to be
+	Upstream
 }
 
 // Grace is for how long the token before the newest is taken for one that a parallel caller sent, or whose answer was
@@ -48,12 +49,17 @@ func (s *Service) Begin(tenant org.Tenant, f Family, life time.Duration) (Family
 	if f.StartedAt.IsZero() {
 		f.StartedAt = now
 	}
-	until := f.StartedAt.Add(tenant.Settings.AbsoluteLifetime)
+	until := f.Until(tenant)
 	if short := now.Add(life); !f.Offline && short.Before(until) {
 		until = short
 	}
 	put, err := families.Put(store.Family(tenant.ID, f.ID), 0, f)
 	return f, put.Until(until), err
+}
+
+// Until is when everything that was made from the family is over.
+func (f Family) Until(t org.Tenant) time.Time {
+	return f.Upstream.cap(f.StartedAt.Add(t.Settings.AbsoluteLifetime))
 }
 
 // Token is the newest refresh token of a family.
@@ -79,7 +85,8 @@ type Presented struct {
 
 // Present reads what a refresh token names, and the extra keys with it, in one round trip. A token that no key of the
 // tenant authenticates is core.Unauthenticated, before anything is read. The caller authenticates the client and then
-// calls Rotate, or Revoke.
+// calls Rotate, or Revoke. Whether the sign-in at an identity provider still stands is not judged here: a refresh token does
+// not name the connection, so for families that have one the caller reads Upstream.Keys, or asks the provider.
 func (s *Service) Present(ctx context.Context, tenant core.TenantID, raw string, extra ...store.Key) (Presented, error) {
 	n, mac, ok := parseRefresh(raw)
 	if ok {
@@ -117,7 +124,7 @@ func (s *Service) Present(ctx context.Context, tenant core.TenantID, raw string,
 func (p *Presented) judge(now time.Time, person store.Record[directory.User]) {
 	f := p.rec.Value
 	p.Live = p.rec.Exists() && f.Offline && f.Email == p.name.email &&
-		Same(person, f.User, f.Epoch) == nil && fresh(p.Tenant, now, f.StartedAt, f.RotatedAt) == nil
+		Same(person, f.User, f.Epoch) == nil && Admits(p.Tenant, person.Value) == nil && fresh(p.Tenant, now, f.StartedAt, f.RotatedAt, f.Upstream) == nil
 	if p.Live {
 		p.Family, p.Person = f, person.Value
 	}
@@ -125,6 +132,13 @@ func (p *Presented) judge(now time.Time, person store.Record[directory.User]) {
 
 // Newest says whether the presented token is the family's newest: the one that was not used yet.
 func (p Presented) Newest() bool { return p.Live && p.name.generation == p.Family.Generation }
+
+// Replayed says whether the presented token is a copy in foreign hands: it was used before, and longer ago than a parallel
+// caller or a lost answer explains. Rotate then revokes its family. Who would do work for a live token asks this first.
+func (p Presented) Replayed(now time.Time) bool {
+	late := p.name.generation+1 != p.Family.Generation || !now.Before(p.Family.RotatedAt.Add(Grace))
+	return p.Live && !p.Newest() && late
+}
 
 // Successor is the refresh token that takes the place of the presented one, and the family as it is then. It is derived
 // and changes nothing: whoever needs keys to answer with it uses them first, and gives it out only after Rotate agreed.
@@ -146,7 +160,7 @@ func (s *Service) Rotate(ctx context.Context, actor core.Actor, p Presented) err
 		}
 		now, f := s.Now(), p.Family
 		switch {
-		case p.name.generation == f.Generation:
+		case p.Newest():
 			f.Generation++
 			f.RotatedAt = now
 			put, err := families.Put(p.rec.Key, p.rec.Version, f)
@@ -161,7 +175,7 @@ func (s *Service) Rotate(ctx context.Context, actor core.Actor, p Presented) err
 				}
 			}
 			return err
-		case p.name.generation+1 == f.Generation && now.Before(f.RotatedAt.Add(Grace)):
+		case !p.Replayed(now):
 			return nil
 		default:
 			if err := s.revoke(ctx, actor, p.rec, "a refresh token was used again after its successor"); err != nil {
@@ -245,7 +259,9 @@ type Living struct {
 }
 
 // Alive says whether the access tokens made from a family still count: it was not revoked, and the person is who they
-// were; else the error is core.Unauthenticated. The extra keys come in the same snapshot. It costs one round trip.
+// were, and not kept out by enforced single sign-on; else the error is core.Unauthenticated. The extra keys come in the same
+// snapshot. It costs one round trip. A connection to an identity provider that was disabled or deleted since is not looked
+// at, which would cost another: the next refresh does, so that access tokens outlive it by their own life at most.
 func (s *Service) Alive(ctx context.Context, tenant core.TenantID, id string, email core.Email, extra ...store.Key) (Living, error) {
 	keys := append([]store.Key{store.Meta(tenant), store.Family(tenant, id), store.User(tenant, email)}, extra...)
 	items, err := s.DB.Get(ctx, keys...)
@@ -260,7 +276,7 @@ func (s *Service) Alive(ctx context.Context, tenant core.TenantID, id string, em
 	if err != nil {
 		return Living{}, err
 	}
-	return Living{family, person, meta.Value, items[3:]}, nil
+	return Living{family, person, meta.Value, items[3:]}, Admits(meta.Value, person)
 }
 
 // Holds is Alive for who has read the items of the family and of the person already.

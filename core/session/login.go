@@ -22,6 +22,7 @@ type Login struct {
 	User    core.UserID `json:"user,omitempty"`  // who proved a temporary password and must choose their own
 	Epoch   string      `json:"epoch,omitempty"` // theirs at that moment
 	Started time.Time   `json:"started"`
+	Tries   int         `json:"tries,omitempty"` // how often it went to an identity provider
 }
 
 // LoginLife is how long a sign-in may take.
@@ -31,6 +32,9 @@ const LoginLife = 10 * time.Minute
 // and each is kept until it is over, so without a bound one place could fill the store. It is far above what an office
 // behind one address needs, and it stops nobody elsewhere.
 const MaxLogins = 1000
+
+// MaxTries is how often one sign-in may go to identity providers: as often as somebody tries again who knows not which one.
+const MaxTries = 5
 
 // begun counts the sign-ins that a place began since a time.
 type begun struct {
@@ -57,9 +61,7 @@ func (s *Service) TenantActive(ctx context.Context, tenant core.TenantID) error 
 // could be one of ours, so that several tabs can sign in side by side. The actor says at which tenant and from which
 // address. A place that began too many is a directory.ThrottledError, and the sign-in is not kept.
 func (s *Service) StartLogin(ctx context.Context, actor core.Actor, cookie, query string) (handle, secret string, err error) {
-	if !secretForm(cookie) {
-		cookie = core.NewSecret()
-	}
+	cookie = LoginCookie(cookie)
 	handle = core.NewSecret()
 	now := s.Now()
 	put, err := logins.Put(store.Login(actor.Tenant, Hash(handle)), 0, Login{Browser: Hash(cookie), Query: query, Started: now})
@@ -131,4 +133,25 @@ func (s *Service) MustChange(ctx context.Context, rec store.Record[Login], email
 		return err
 	}
 	return s.DB.Commit(ctx, put.Until(rec.Expires))
+}
+
+// Tried makes the operation that counts one more way to an identity provider. More than MaxTries are core.Limit.
+func (s *Service) Tried(rec store.Record[Login]) (store.Op, error) {
+	l := rec.Value
+	if l.Tries++; l.Tries > MaxTries {
+		return store.Op{}, fmt.Errorf("this sign-in was tried %d times; start again: %w", MaxTries, core.Limit)
+	}
+	put, err := logins.Put(rec.Key, rec.Version, l)
+	return put.Until(rec.Expires), err
+}
+
+// DecodeLogin reads a sign-in out of an item that a Get of several keys returned. One that is over does not exist.
+func DecodeLogin(it store.Item) (store.Record[Login], error) { return logins.Decode(it) }
+
+// LoginCookie says whether a cookie could be the one of a browser that began a sign-in, and makes another if not.
+func LoginCookie(cookie string) string {
+	if secretForm(cookie) {
+		return cookie
+	}
+	return core.NewSecret()
 }

@@ -36,18 +36,20 @@ type Session struct {
 	ID        string      `json:"id"` // public: the `sid` of ID tokens. It opens nothing
 	Email     core.Email  `json:"email"`
 	User      core.UserID `json:"user"`
-	Epoch     string      `json:"epoch"` // the person's, when the session began
-	AuthTime  time.Time   `json:"authTime"`
-	Methods   []string    `json:"methods"` // how they proved it: RFC 8176
+	Epoch     string      `json:"epoch"`             // the person's, when the session began
+	AuthTime  time.Time   `json:"authTime,omitzero"` // when they proved who they are; zero: the provider does not say
+	Methods   []string    `json:"methods"`           // how they proved it: RFC 8176
 	StartedAt time.Time   `json:"startedAt"`
 	SeenAt    time.Time   `json:"seenAt"` // to about a minute
+	Upstream
 }
 
 // Proof is that a person proved who they are.
 type Proof struct {
 	User    directory.User
-	At      time.Time
-	Methods []string // RFC 8176: "pwd"
+	At      time.Time // zero: the identity provider does not say
+	Methods []string  // RFC 8176: "pwd"
+	Upstream
 }
 
 // touchEvery is how often a session's last use is written down. More often would make every page a write.
@@ -84,7 +86,7 @@ func (s *Service) Open(tenant org.Tenant, actor core.Actor, p Proof) (secret str
 	now := s.Now()
 	sess = Session{
 		ID: core.NewID(), Email: p.User.Email, User: p.User.ID, Epoch: p.User.Epoch,
-		AuthTime: p.At, Methods: p.Methods, StartedAt: now, SeenAt: now,
+		AuthTime: p.At, Methods: p.Methods, StartedAt: now, SeenAt: now, Upstream: p.Upstream,
 	}
 	secret = core.NewSecret()
 	put, err := sessions.Put(store.Session(tenant.ID, Hash(secret)), 0, sess)
@@ -95,7 +97,12 @@ func (s *Service) Open(tenant org.Tenant, actor core.Actor, p Proof) (secret str
 	if err != nil {
 		return "", Session{}, nil, err
 	}
-	return secret, sess, []store.Op{put.Until(now.Add(tenant.Settings.AbsoluteLifetime)), rec}, nil
+	return secret, sess, []store.Op{put.Until(sess.ends(tenant)), rec}, nil
+}
+
+// ends is when a session is over, used or not.
+func (s Session) ends(t org.Tenant) time.Time {
+	return s.Upstream.cap(s.StartedAt.Add(t.Settings.AbsoluteLifetime))
 }
 
 // Current is a session that holds, with what was read to know it.
@@ -106,7 +113,9 @@ type Current struct {
 }
 
 // Check returns the session of a cookie. One that does not hold, for whatever reason, is core.Unauthenticated; a tenant
-// that is suspended or absent is core.NotFound. It costs two reads, and once a minute a write.
+// that is suspended or absent is core.NotFound. A session that descends from an identity provider holds only as long as the
+// sign-in there stands, and a local person's only while the tenant takes their password: see Upstream.Stands and Admits. It
+// costs two reads, and once a minute a write.
 func (s *Service) Check(ctx context.Context, tenant core.TenantID, cookie string) (Current, error) {
 	if !secretForm(cookie) {
 		return Current{}, fmt.Errorf("no session: %w", core.Unauthenticated)
@@ -129,14 +138,24 @@ func (s *Service) Check(ctx context.Context, tenant core.TenantID, cookie string
 	}
 	now, t := s.Now(), meta.Value
 	c := Current{Session: rec.Value, Tenant: t}
-	if err := fresh(t, now, c.StartedAt, c.SeenAt); err != nil {
+	if err := fresh(t, now, c.StartedAt, c.SeenAt, c.Upstream); err != nil {
 		return Current{}, err
 	}
-	person, err := users.Get(ctx, s.DB, store.User(tenant, c.Email))
-	if err != nil && !errors.Is(err, core.NotFound) {
+	items, err = s.DB.Get(ctx, append([]store.Key{store.User(tenant, c.Email)}, c.Upstream.Keys(tenant)...)...)
+	if err != nil {
+		return Current{}, err
+	}
+	person, err := users.Decode(items[0])
+	if err != nil {
 		return Current{}, err
 	}
 	if err := Same(person, c.User, c.Epoch); err != nil {
+		return Current{}, err
+	}
+	if err := Admits(t, person.Value); err != nil {
+		return Current{}, err
+	}
+	if err := c.Upstream.Stands(items[1:]); err != nil {
 		return Current{}, err
 	}
 	c.Person = person.Value
@@ -175,10 +194,10 @@ func (s *Service) Close(ctx context.Context, actor core.Actor, cookie string) er
 	})
 }
 
-// fresh refuses what began longer ago than the tenant's absolute lifetime, or was not used for its idle timeout. Both ends
-// are exclusive: at the very second it is over.
-func fresh(t org.Tenant, now, started, seen time.Time) error {
-	if !now.Before(started.Add(t.Settings.AbsoluteLifetime)) {
+// fresh refuses what began longer ago than the tenant's absolute lifetime, lasts longer than the identity provider wants, or
+// was not used for its idle timeout. All ends are exclusive: at the very second it is over.
+func fresh(t org.Tenant, now, started, seen time.Time, up Upstream) error {
+	if !now.Before(up.cap(started.Add(t.Settings.AbsoluteLifetime))) {
 		return fmt.Errorf("session is over its absolute lifetime: %w", core.Unauthenticated)
 	}
 	if !now.Before(seen.Add(t.Settings.IdleTimeout)) {

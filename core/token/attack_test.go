@@ -416,7 +416,7 @@ func TestIDTokenAttacks(t *testing.T) {
 	}
 	for _, tt := range []struct{ id, raw, reason string }{
 		{"an access token", mint(t, f.ring, acme, keys.ES256, access()), "another type"},
-		{"a cluster's token", mint(t, f.ring, acme, keys.ES256, clusterToken()), "no auth_time"},
+		{"a cluster's token", mint(t, f.ring, acme, keys.ES256, clusterToken()), "no at_hash"},
 		{"another tenant's", mint(t, f.ring, umbrella, keys.ES256, idToken()), "unknown key"},
 		{"another issuer", f.claims(`"iss":"`+issuer, `"iss":"`+theirs), "another issuer"},
 		{"no sub", f.claims(`"sub":"u4w7kq2m",`, ""), "no sub"},
@@ -435,6 +435,12 @@ func TestIDTokenAttacks(t *testing.T) {
 	}
 	if _, err := parse(f.raw, now); err != nil {
 		t.Errorf("the token itself: %v", err)
+	}
+	// Where nobody knows when it was proved, it says nothing of it, and is an ID token all the same.
+	unknown := idToken()
+	unknown.AuthTime = time.Time{}
+	if i, err := parse(mint(t, f.ring, acme, keys.ES256, unknown), now); err != nil || !i.AuthTime.IsZero() || i.Subject != unknown.Subject {
+		t.Errorf("without auth_time: %+v, %v", i, err)
 	}
 	if i, err := parse(f.raw, now.Add(time.Hour)); err != nil || i.Subject != idToken().Subject {
 		t.Errorf("an hour later, when it has expired: %v", err)

@@ -35,9 +35,9 @@ type ID struct {
 	Audience          string // the client's id
 	IssuedAt          time.Time
 	Expires           time.Time
-	AuthTime          time.Time
+	AuthTime          time.Time // when the person last proved who they are; zero, and no claim: nobody knows
 	Nonce             string
-	AccessHash        string   // `at_hash`: see Hash
+	AccessHash        string   // `at_hash`: see Hash. No other kind of token has one
 	AMR               []string // RFC 8176
 	Email             string
 	EmailVerified     bool
@@ -93,8 +93,8 @@ func (a Access) check() error {
 func (i ID) check() error {
 	c := checker{}
 	c.common(i.Issuer, i.Subject, i.Audience, i.IssuedAt, i.Expires)
-	if i.AuthTime.IsZero() {
-		c.fail("auth_time", "must be set: it tells an ID token from a cluster's")
+	if i.AccessHash == "" {
+		c.fail("at_hash", "must be set: it tells an ID token from a cluster's")
 	}
 	c.text("nonce", i.Nonce)
 	c.text("at_hash", i.AccessHash)

@@ -73,9 +73,9 @@ func ParseHint(ctx context.Context, ring *keys.Ring, tenant core.TenantID, issue
 		Audience:          d.need("aud"),
 		IssuedAt:          d.needTime("iat"),
 		Expires:           d.needTime("exp"),
-		AuthTime:          d.needTime("auth_time"), // a cluster's token has none
+		AuthTime:          d.time("auth_time"),
 		Nonce:             d.str("nonce"),
-		AccessHash:        d.str("at_hash"),
+		AccessHash:        d.need("at_hash"), // a cluster's token has none
 		AMR:               d.strs("amr"),
 		Email:             d.str("email"),
 		EmailVerified:     d.bool("email_verified"),

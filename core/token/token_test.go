@@ -293,7 +293,7 @@ func TestMintRefuses(t *testing.T) {
 		{"exp", edit(access(), func(a *token.Access) { a.Expires = time.Time{} })},
 		{"exp", edit(access(), func(a *token.Access) { a.Expires = a.IssuedAt })},
 		{"exp", edit(access(), func(a *token.Access) { a.Expires = a.IssuedAt.Add(keys.MaxTokenLife + time.Second) })},
-		{"auth_time", edit(idToken(), func(i *token.ID) { i.AuthTime = time.Time{} })},
+		{"at_hash", edit(idToken(), func(i *token.ID) { i.AccessHash = "" })},
 		{"email", edit(idToken(), func(i *token.ID) { i.Email = "SYSTEM:masters" })},
 		{"preferred_username", edit(idToken(), func(i *token.ID) { i.PreferredUsername = "kube:admin" })},
 		{"groups", edit(idToken(), func(i *token.ID) { i.Groups = []string{"good", "system:masters"} })},
