@@ -33,10 +33,22 @@ func DropCookie(w http.ResponseWriter, name string) {
 	})
 }
 
+// The bounds of the values of our cookies, in bytes: of one that holds a secret, and of one that holds an address.
+const (
+	maxCookie        = 256
+	MaxAddressCookie = 1 << 10
+)
+
 // Cookie is the value of a cookie that SetCookie set, or "". A cookie that comes twice is none: one of the two was planted.
-func Cookie(r *http.Request, name string) string {
+// One of more than 256 bytes is none either.
+func Cookie(r *http.Request, name string) string { return cookie(r, name, maxCookie) }
+
+// AddressCookie is Cookie for one that holds an address, of at most MaxAddressCookie bytes.
+func AddressCookie(r *http.Request, name string) string { return cookie(r, name, MaxAddressCookie) }
+
+func cookie(r *http.Request, name string, most int) string {
 	cookies := r.CookiesNamed(cookiePrefix + name)
-	if len(cookies) != 1 || len(cookies[0].Value) > 256 {
+	if len(cookies) != 1 || len(cookies[0].Value) > most {
 		return ""
 	}
 	return cookies[0].Value

@@ -10,6 +10,7 @@ import (
 
 	"github.com/fleetpass/fleetpass/core"
 	"github.com/fleetpass/fleetpass/core/strict"
+	"github.com/fleetpass/fleetpass/core/trace"
 )
 
 // Tenant is the tenant of the route's {tenant}. What cannot be a tenant's id is core.NotFound, the same as a tenant that
@@ -24,6 +25,11 @@ func Tenant(r *http.Request) (core.TenantID, error) {
 		return "", fmt.Errorf("tenant: %w", core.NotFound)
 	}
 	return t, nil
+}
+
+// Actor is whoever sends a request at a tenant, before anything is known of who that is.
+func Actor(r *http.Request, t core.TenantID) core.Actor {
+	return trace.Actor(r.Context(), core.Actor{Tenant: t, Address: Address(r)})
 }
 
 // Exact refuses, as absent, paths that would have to be cleaned or decoded to mean something: an address of ours has one

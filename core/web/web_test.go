@@ -384,6 +384,20 @@ func TestCookies(t *testing.T) {
 	if v := web.Cookie(r, "acme"); v != "" {
 		t.Errorf("a cookie that came twice is %q", v)
 	}
+	for _, n := range []int{256, 257, web.MaxAddressCookie, web.MaxAddressCookie + 1} {
+		value := strings.Repeat("v", n)
+		r.Header.Set("Cookie", "__Host-fleetpass-acme="+value)
+		if got := web.Cookie(r, "acme"); (got == value) != (n <= 256) || got != value && got != "" {
+			t.Errorf("a cookie of %d bytes: %d of them", n, len(got))
+		}
+		if got := web.AddressCookie(r, "acme"); (got == value) != (n <= web.MaxAddressCookie) || got != value && got != "" {
+			t.Errorf("an address of %d bytes in a cookie: %d of them", n, len(got))
+		}
+	}
+	r.Header.Set("Cookie", "__Host-fleetpass-acme=value; __Host-fleetpass-acme=planted")
+	if v := web.AddressCookie(r, "acme"); v != "" {
+		t.Errorf("an address that came twice is %q", v)
+	}
 	token := web.FormToken("secret", "login")
 	if !web.CheckFormToken("secret", "login", token) || web.CheckFormToken("secret", "logout", token) ||
 		web.CheckFormToken("other", "login", token) || web.CheckFormToken("", "login", web.FormToken("", "login")) || web.CheckFormToken("secret", "login", "") {
