@@ -20,6 +20,8 @@ import (
 	"github.com/fleetpass/fleetpass/functions/kubeconfig"
 	"github.com/fleetpass/fleetpass/functions/login"
 	"github.com/fleetpass/fleetpass/functions/maintain"
+	"github.com/fleetpass/fleetpass/functions/oidccallback"
+	"github.com/fleetpass/fleetpass/functions/samlacs"
 	"github.com/fleetpass/fleetpass/functions/sync"
 	"github.com/fleetpass/fleetpass/functions/token"
 )
@@ -50,7 +52,13 @@ type Function struct {
 // all that a new function takes.
 var Table = []Function{
 	{Name: "login", Trigger: HTTP, Paths: login.Paths, Handler: func(s *System) http.Handler {
-		return login.Handler(login.Deps{OAuth: s.OAuth, Sessions: s.Sessions, Directory: s.Directory, Ring: s.Ring, Appoint: s.Access.FirstAdministrator, BrowserBase: s.BrowserBase})
+		return login.Handler(login.Deps{OAuth: s.OAuth, Sessions: s.Sessions, Directory: s.Directory, Ring: s.Ring, SSO: s.SSO, Appoint: s.Access.FirstAdministrator, Base: s.Base, BrowserBase: s.BrowserBase})
+	}},
+	{Name: "samlacs", Trigger: HTTP, Paths: samlacs.Paths, Handler: func(s *System) http.Handler {
+		return samlacs.Handler(samlacs.Deps{SSO: s.SSO})
+	}},
+	{Name: "oidccallback", Trigger: HTTP, Paths: oidccallback.Paths, Handler: func(s *System) http.Handler {
+		return oidccallback.Handler(oidccallback.Deps{SSO: s.SSO})
 	}},
 	{Name: "token", Trigger: HTTP, Paths: token.Paths, Handler: func(s *System) http.Handler {
 		return token.Handler(token.Deps{OAuth: s.OAuth})
@@ -65,7 +73,7 @@ var Table = []Function{
 		return kubeconfig.Handler(kubeconfig.Deps{Access: s.Access, Org: s.Org, Ring: s.Ring, Now: s.Now, Base: s.Base, IssuerCA: s.IssuerCA})
 	}},
 	{Name: "admin", Trigger: HTTP, Paths: admin.Paths, Handler: func(s *System) http.Handler {
-		return admin.Handler(admin.Deps{DB: s.DB, Ring: s.Ring, Org: s.Org, Directory: s.Directory, Access: s.Access, Sync: s.Sync, Queue: s.Queue, Now: s.Now, Base: s.Base, BrowserBase: s.BrowserBase, IssuerCA: s.IssuerCA})
+		return admin.Handler(admin.Deps{DB: s.DB, Ring: s.Ring, Org: s.Org, Directory: s.Directory, Access: s.Access, SSO: s.SSO, Sync: s.Sync, Queue: s.Queue, Now: s.Now, Base: s.Base, BrowserBase: s.BrowserBase, IssuerCA: s.IssuerCA})
 	}},
 	{Name: "dispatch", Trigger: Stream, Event: func(s *System) func(context.Context, []byte) error { return s.Dispatch }},
 	{Name: "sync", Trigger: Queue, Event: func(s *System) func(context.Context, []byte) error { return s.synchronize }},
@@ -105,7 +113,7 @@ func (s *System) Maintain(ctx context.Context, now time.Time) (err error) {
 	ctx, done := s.maintaining(ctx)
 	defer done(&err)
 	defer s.recovered(ctx, "maintain", &err)
-	return maintain.Handle(ctx, maintain.Deps{DB: s.DB, Org: s.Org, Access: s.Access, Ring: s.Ring, Sync: s.Sync, Queue: s.Queue, Log: s.Log, WelcomeHash: s.WelcomeHash}, now)
+	return maintain.Handle(ctx, maintain.Deps{DB: s.DB, Org: s.Org, Access: s.Access, Ring: s.Ring, Sync: s.Sync, SSO: s.SSO, Queue: s.Queue, Log: s.Log, WelcomeHash: s.WelcomeHash}, now)
 }
 
 // recovered makes an error of a panic, so that what one event, message or minute brought up ends that one and is tried again

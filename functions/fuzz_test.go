@@ -15,6 +15,7 @@ import (
 	"github.com/fleetpass/fleetpass/adapters/localkeys"
 	"github.com/fleetpass/fleetpass/core"
 	"github.com/fleetpass/fleetpass/core/directory"
+	"github.com/fleetpass/fleetpass/core/sso"
 	"github.com/fleetpass/fleetpass/core/sync"
 	"github.com/fleetpass/fleetpass/functions"
 )
@@ -34,7 +35,8 @@ func FuzzHTTP(f *testing.F) {
 	var log bytes.Buffer
 	s, err := functions.New(functions.Config{
 		DB: file, Wrapper: wrapper, Queue: noQueue{}, Base: "https://fleet.test", Log: slog.New(slog.NewTextHandler(&log, nil)),
-		Dial: func(sync.Target) (sync.Cluster, error) { return nil, core.Unavailable },
+		Providers: map[sso.Kind]sso.Provider{},
+		Dial:      func(sync.Target) (sync.Cluster, error) { return nil, core.Unavailable },
 	})
 	if err != nil {
 		f.Fatal(err)
@@ -109,7 +111,8 @@ func FuzzMessage(f *testing.F) {
 	}
 	dialed := false
 	s, err := functions.New(functions.Config{DB: file, Wrapper: wrapper, Queue: noQueue{}, Base: "https://fleet.test", Log: slog.New(slog.DiscardHandler),
-		Dial: func(sync.Target) (sync.Cluster, error) { dialed = true; return nil, core.Unavailable }})
+		Providers: map[sso.Kind]sso.Provider{},
+		Dial:      func(sync.Target) (sync.Cluster, error) { dialed = true; return nil, core.Unavailable }})
 	if err != nil {
 		f.Fatal(err)
 	}

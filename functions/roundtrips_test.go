@@ -1,6 +1,7 @@
 package functions_test
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
@@ -19,6 +20,7 @@ import (
 	"github.com/fleetpass/fleetpass/core/access"
 	"github.com/fleetpass/fleetpass/core/directory"
 	"github.com/fleetpass/fleetpass/core/org"
+	"github.com/fleetpass/fleetpass/core/sso"
 	"github.com/fleetpass/fleetpass/core/store"
 	"github.com/fleetpass/fleetpass/core/store/storetest"
 	"github.com/fleetpass/fleetpass/functions"
@@ -53,11 +55,16 @@ func TestRoundTrips(t *testing.T) {
 			if row == "" {
 				return
 			}
-			if got.requests() != n.RoundTrips() || n.RoundTrips() != counted[row].RoundTrips() {
+			// An answer replaces a trace that it has not read, and which may expire: Firestore does not see that by itself.
+			more := 0
+			if row == "sign-in at a provider: its answer" {
+				more = 1
+			}
+			if got.requests() != n.RoundTrips()+more || n.RoundTrips() != counted[row].RoundTrips() {
 				t.Errorf("%s: %d requests (%v) for %d round trips, and %d on bolt", row, got.requests(), got.operations, n.RoundTrips(), counted[row].RoundTrips())
 			}
 			// An empty list is billed as one document.
-			if read := n.GetItems + n.ListItems; got.documentsRead < read || got.documentsRead > read+n.Pages || got.documentsWritten != n.Ops {
+			if read := n.GetItems + n.ListItems + more; got.documentsRead < read || got.documentsRead > read+n.Pages || got.documentsWritten != n.Ops {
 				t.Errorf("%s: Firestore bills %d reads and %d writes for %+v", row, got.documentsRead, got.documentsWritten, n)
 			}
 			got.only(t, row, "BatchGetDocuments", "RunQuery", "Commit")
@@ -137,6 +144,9 @@ func tellRoundTrips(t *testing.T, db store.DB, check func(row string, n storetes
 	ask := func(kind, id string) string {
 		return fmt.Sprintf(`{"subject":{"type":%q,"id":%q},"action":{"name":"view"},"resource":{"type":"workloads","id":%q}}`, kind, id, project.ID)
 	}
+	w.Providers[sso.SAML] = voucher{}
+	_, err = w.SSO.Create(t.Context(), core.SystemActor(acme), acme, sso.New{Alias: "corp", Name: "Corp", Kind: sso.SAML, Domains: []string{"corp.test"}, SAML: &sso.NewSAML{MetadataURL: "https://corp.test/metadata"}})
+	w.must(err)
 	w.freeze()
 
 	const promised = "  (promised)"
@@ -158,7 +168,7 @@ func tellRoundTrips(t *testing.T, db store.DB, check func(row string, n storetes
 			page = got.Header().Get("Location")
 			return got.Code
 		}},
-		{"login page", 200, 3, func() int {
+		{"login page", 200, 4, func() int {
 			got := b.do(w.handler, "GET", page, "")
 			page = got.Body.String()
 			return got.Code
@@ -207,7 +217,25 @@ func tellRoundTrips(t *testing.T, db store.DB, check func(row string, n storetes
 			return b.do(w.handler, "DELETE", "/t/acme/api/v1/authorization/access-rules/"+rule, "", "Authorization", "Bearer "+admin).Code
 		}},
 		{"revocation", 200, 3, func() int { return form("/t/acme/revoke", nil, "client_id", "fleetpass-cli", "token", held.Refresh)() }},
-		{"logout", 200, 5, func() int { return get("/t/acme/logout?id_token_hint=" + held.ID)() }},
+		{"logout", 200, 6, func() int { return get("/t/acme/logout?id_token_hint=" + held.ID)() }},
+
+		{"sign-in at a provider: authorize", 303, 4, func() int {
+			got := b.do(w.handler, "GET", authorize, "")
+			page = got.Header().Get("Location")
+			return got.Code
+		}},
+		{"sign-in at a provider: there", 303, 5, func() int {
+			got := b.do(w.handler, "GET", strings.Replace(page, "/login?", "/sso?idp=corp&", 1), "")
+			page = got.Header().Get("Location")
+			return got.Code
+		}},
+		{"sign-in at a provider: its answer", 303, 2, func() int {
+			_, state, _ := strings.Cut(page, "state=")
+			status := form("/t/acme/saml/corp/acs", nil, "RelayState", state, "SAMLResponse", "good")()
+			page = b.last.Header().Get("Location")
+			return status
+		}},
+		{"sign-in at a provider: the end", 303, 5, func() int { return get(page)() }},
 	} {
 		w.db.Reset()
 		check("", storetest.Counts{}) // forget what was before
@@ -225,6 +253,20 @@ func tellRoundTrips(t *testing.T, db store.DB, check func(row string, n storetes
 		check(row.what, n)
 	}
 	return counts
+}
+
+// voucher is a provider that vouches for grace, whatever it is asked.
+type voucher struct{}
+
+func (voucher) Load(context.Context, *sso.Connection, []byte) error { return nil }
+
+func (voucher) Start(_ context.Context, _ sso.Connection, _ sso.Secrets, j sso.Journey) (sso.Departure, error) {
+	return sso.Departure{URL: "https://corp.test/sso?state=" + j.State}, nil
+}
+
+func (voucher) Finish(_ context.Context, _ sso.Connection, _ sso.Secrets, a sso.Arrival, r *sso.Report) (sso.Assertion, error) {
+	r.Pass(sso.CheckSignature, "good")
+	return sso.Assertion{ID: "a", Until: a.Now.Add(time.Minute), Attributes: map[string]any{"email": "grace@corp.test", "GROUPS": []any{"g0"}}}, nil
 }
 
 // freeze wires the world anew, cold, at a time that stands still: no cache grows old in the middle of a test.

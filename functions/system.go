@@ -13,7 +13,9 @@ import (
 	"github.com/fleetpass/fleetpass/core/keys"
 	"github.com/fleetpass/fleetpass/core/oauth"
 	"github.com/fleetpass/fleetpass/core/org"
+	"github.com/fleetpass/fleetpass/core/outbound"
 	"github.com/fleetpass/fleetpass/core/session"
+	"github.com/fleetpass/fleetpass/core/sso"
 	"github.com/fleetpass/fleetpass/core/store"
 	"github.com/fleetpass/fleetpass/core/sync"
 	"github.com/fleetpass/fleetpass/core/trace"
@@ -26,6 +28,12 @@ type Config struct {
 	Queue   sync.Queue   // required: carries messages to the sync function
 	// Dial reaches a cluster's API server; it makes no request. Required.
 	Dial func(sync.Target) (sync.Cluster, error)
+
+	// Providers sign people in at identity providers, by kind. A tenant can connect the kinds that are here. Required.
+	Providers map[sso.Kind]sso.Provider
+
+	// Outbound is which addresses identity providers may be at. The composition root makes Providers with it.
+	Outbound outbound.Policy
 
 	// Base is what every issuer begins with: https://HOST[:PORT], without a slash at the end. Required.
 	Base string
@@ -54,12 +62,13 @@ type System struct {
 	Access    *access.Service
 	Sessions  *session.Service
 	OAuth     *oauth.Server
+	SSO       *sso.Service
 	Sync      *sync.Service
 }
 
 // New wires a system. A missing or malformed setting is core.Invalid, and the error names it.
 func New(c Config) (*System, error) {
-	for name, missing := range map[string]bool{"DB": c.DB == nil, "Wrapper": c.Wrapper == nil, "Queue": c.Queue == nil, "Dial": c.Dial == nil} {
+	for name, missing := range map[string]bool{"DB": c.DB == nil, "Wrapper": c.Wrapper == nil, "Queue": c.Queue == nil, "Dial": c.Dial == nil, "Providers": c.Providers == nil} {
 		if missing {
 			return nil, core.BadField(name, "is required")
 		}
@@ -92,6 +101,10 @@ func New(c Config) (*System, error) {
 	s.Directory.Keeps = s.Access.KeepsAdministrator
 	s.Sessions = &session.Service{DB: c.DB, Ring: s.Ring, Now: c.Now}
 	s.OAuth = &oauth.Server{DB: c.DB, Ring: s.Ring, Sessions: s.Sessions, Directory: s.Directory, Access: s.Access, Now: c.Now, Base: c.Base, BrowserBase: c.BrowserBase}
+	s.SSO = &sso.Service{DB: c.DB, Ring: s.Ring, Directory: s.Directory, Sessions: s.Sessions, Providers: c.Providers, Administrators: s.Access.Administrators,
+		Now: c.Now, Log: c.Log, Base: c.Base, BrowserBase: c.BrowserBase}
+	s.OAuth.Upstream = s.SSO
+	s.Access.Usable = s.SSO.Usable
 	s.Sync = &sync.Service{DB: c.DB, Org: s.Org, Ring: s.Ring, Dial: c.Dial, Now: c.Now, Base: c.Base, Log: c.Log}
 	s.Org.Holds = s.Sync.Holds
 	return s, nil

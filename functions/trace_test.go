@@ -30,6 +30,7 @@ import (
 	"github.com/fleetpass/fleetpass/core/directory"
 	"github.com/fleetpass/fleetpass/core/org"
 	"github.com/fleetpass/fleetpass/core/policy"
+	"github.com/fleetpass/fleetpass/core/sso"
 	"github.com/fleetpass/fleetpass/core/store"
 	"github.com/fleetpass/fleetpass/core/store/storetest"
 	"github.com/fleetpass/fleetpass/core/sync"
@@ -75,7 +76,7 @@ func newChain(t *testing.T) *chain {
 	t.Cleanup(func() { _ = c.store.Close() })
 	wrapper, err := localkeys.New(bytes.Repeat([]byte{7}, localkeys.KeySize))
 	c.must(err)
-	config := functions.Config{DB: c.store, Wrapper: wrapper, Queue: c, Base: "https://fleet.test", Dial: kubernetes.Dial, Log: slog.New(slog.DiscardHandler)}
+	config := functions.Config{DB: c.store, Wrapper: wrapper, Queue: c, Base: "https://fleet.test", Providers: map[sso.Kind]sso.Provider{}, Dial: kubernetes.Dial, Log: slog.New(slog.DiscardHandler)}
 	c.System, err = functions.New(config)
 	c.must(err)
 	c.Directory.Cost = directory.Cost{Memory: 64, Time: 1, Threads: 1}

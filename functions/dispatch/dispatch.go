@@ -193,7 +193,7 @@ func concerned(ctx context.Context, d Deps, t core.TenantID, fact events.Fact) (
 		all, err := clusters(ctx, d.DB, t) // to be cleaned, or to be looked at again
 		return all, 0, err
 	}
-	return nil, 0, nil // keys: clusters fetch them by themselves
+	return nil, 0, nil // keys: clusters fetch them by themselves. Identity providers: clusters know nothing of them
 }
 
 // clusters returns every cluster of a tenant, by the index of their names.

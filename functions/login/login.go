@@ -4,6 +4,7 @@
 package login
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"encoding/base64"
@@ -18,8 +19,8 @@ import (
 	"github.com/fleetpass/fleetpass/core/keys"
 	"github.com/fleetpass/fleetpass/core/oauth"
 	"github.com/fleetpass/fleetpass/core/session"
+	"github.com/fleetpass/fleetpass/core/sso"
 	"github.com/fleetpass/fleetpass/core/store"
-	"github.com/fleetpass/fleetpass/core/trace"
 	"github.com/fleetpass/fleetpass/core/web"
 )
 
@@ -29,8 +30,10 @@ type Deps struct {
 	Sessions    *session.Service
 	Directory   *directory.Service
 	Ring        *keys.Ring
+	SSO         *sso.Service
 	Appoint     directory.Appoint // makes the first administrator: access.Service.FirstAdministrator
-	BrowserBase string            // the origin at which browsers reach the pages, if a proxy changes the Host; optional
+	Base        string            // the origin of issuers
+	BrowserBase string            // the origin at which browsers reach the pages, if it is not Base, or a proxy changes the Host; optional
 }
 
 // Paths are the patterns that the function serves.
@@ -47,6 +50,11 @@ var Paths = []string{
 	"POST /t/{tenant}/welcome",
 	"GET /t/{tenant}/logout",
 	"POST /t/{tenant}/logout",
+	"GET /t/{tenant}/signed-out",
+	"GET /t/{tenant}/sso",
+	"GET /t/{tenant}/sso/test",
+	"GET /t/{tenant}/sso/finish",
+	"POST /t/{tenant}/sso/finish",
 }
 
 // maxForm bounds a form, in bytes.
@@ -54,13 +62,14 @@ const maxForm = 32 << 10
 
 type function struct{ Deps }
 
-// page is a handler that knows its tenant and leaves failures to one place.
-type page func(w http.ResponseWriter, r *http.Request, t core.TenantID) error
+// handler is a page that knows its tenant and leaves failures to one place.
+type handler func(w http.ResponseWriter, r *http.Request, t core.TenantID) error
 
 // Handler serves Paths.
 func Handler(d Deps) http.Handler {
 	f := function{d}
-	pages := []page{f.front, f.home, f.authorize, nil, f.loginPage, f.login, f.passwordPage, f.password, f.welcomePage, f.welcome, f.logoutPage, nil}
+	pages := []handler{f.front, f.home, f.authorize, nil, f.loginPage, f.login, f.passwordPage, f.password, f.welcomePage, f.welcome, f.logoutPage, nil,
+		f.signedOut, once(orElse(f.ssoStart)), once(f.ssoTest), once(orElse(f.ssoFinish)), orElse(f.ssoConfirm)}
 	mux := http.NewServeMux()
 	var own []string
 	if d.BrowserBase != "" {
@@ -79,7 +88,7 @@ func Handler(d Deps) http.Handler {
 }
 
 // serve frames a page. A tenant that is absent or suspended has none: nothing may be written for it, nor asked in its name.
-func (f function) serve(p page) http.Handler {
+func (f function) serve(p handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		t, err := web.Tenant(r)
 		if err == nil {
@@ -98,9 +107,13 @@ func (f function) serve(p page) http.Handler {
 func sessionCookie(t core.TenantID) string { return string(t) }
 func loginCookie(t core.TenantID) string   { return "login." + string(t) }
 func deviceCookie(t core.TenantID) string  { return "device." + string(t) }
+func returnCookie(t core.TenantID) string  { return "return." + string(t) }
 
 // at is the address of a page: relative to the host, since the same pages may be reached at several.
 func at(t core.TenantID, page string) string { return "/t/" + string(t) + page }
+
+// origin is where browsers reach the pages.
+func (f function) origin() string { return cmp.Or(f.BrowserBase, f.Base) }
 
 // goTo sends the browser on with a 303, which never repeats a POST with its password (RFC 9700 §4.12).
 func goTo(w http.ResponseWriter, location string) {
@@ -108,9 +121,7 @@ func goTo(w http.ResponseWriter, location string) {
 	w.WriteHeader(http.StatusSeeOther)
 }
 
-func actor(r *http.Request, t core.TenantID) core.Actor {
-	return trace.Actor(r.Context(), core.Actor{Tenant: t, Address: web.Address(r)})
-}
+func actor(r *http.Request, t core.TenantID) core.Actor { return web.Actor(r, t) }
 
 // current is the browser's session; nil if it has none that holds.
 func (f function) current(r *http.Request, t core.TenantID) (*session.Current, error) {
@@ -138,7 +149,7 @@ func (f function) authorize(w http.ResponseWriter, r *http.Request, t core.Tenan
 		return err
 	}
 	if !settled {
-		return f.start(w, r, t, r.URL.RawQuery)
+		return f.start(w, r, t, r.URL.RawQuery, false)
 	}
 	location, err := f.OAuth.Answer(r.Context(), req, *c)
 	if err != nil {
@@ -161,19 +172,23 @@ func (f function) authorizeByPost(w http.ResponseWriter, r *http.Request, t core
 	return nil
 }
 
-// start parks a sign-in and sends the browser to its page.
-func (f function) start(w http.ResponseWriter, r *http.Request, t core.TenantID, query string) error {
+// start parks a sign-in and sends the browser to its page; local says that it is by somebody who has a password.
+func (f function) start(w http.ResponseWriter, r *http.Request, t core.TenantID, query string, local bool) error {
 	handle, cookie, err := f.Sessions.StartLogin(r.Context(), actor(r, t), web.Cookie(r, loginCookie(t)), query)
 	if err != nil {
 		return err
 	}
 	web.SetCookie(w, loginCookie(t), cookie, session.LoginLife)
-	goTo(w, at(t, "/login?login="+handle))
+	page := at(t, "/login?login="+handle)
+	if local {
+		page += "&local=1"
+	}
+	goTo(w, page)
 	return nil
 }
 
-// finish ends a sign-in for the person who proved who they are: it opens the session and sends the browser to where the
-// sign-in was for. What needs a key comes first, since a key that cannot be read must not use the sign-in up.
+// finish ends a sign-in for the person who proved with a password who they are: it opens the session and sends the browser to
+// where the sign-in was for. What needs a key comes first, since a key that cannot be read must not use the sign-in up.
 func (f function) finish(w http.ResponseWriter, r *http.Request, t core.TenantID, login store.Record[session.Login], person directory.User) error {
 	device, err := f.device(r.Context(), t, person.Email)
 	if err != nil {
@@ -183,14 +198,19 @@ func (f function) finish(w http.ResponseWriter, r *http.Request, t core.TenantID
 	if err != nil {
 		return err
 	}
-	// Whatever session the browser had before ends: it has another id now, and nobody who knew the old one shares it.
+	web.SetCookie(w, deviceCookie(t), device, 180*24*time.Hour)
+	return f.signedIn(w, r, t, done)
+}
+
+// signedIn gives the browser its session. Whatever session it had before ends: it has another id now, and nobody who knew
+// the old one shares it.
+func (f function) signedIn(w http.ResponseWriter, r *http.Request, t core.TenantID, done oauth.Finished) error {
 	if old := web.Cookie(r, sessionCookie(t)); old != "" {
 		if err := f.Sessions.Close(r.Context(), actor(r, t), old); err != nil {
 			return err
 		}
 	}
 	web.SetCookie(w, sessionCookie(t), done.Cookie, 0)
-	web.SetCookie(w, deviceCookie(t), device, 180*24*time.Hour)
 	if done.Location == "" {
 		done.Location = at(t, "/")
 	}

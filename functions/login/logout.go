@@ -1,13 +1,19 @@
 package login
 
 import (
+	"crypto/hmac"
+	"encoding/base64"
 	"net/http"
 	"net/url"
+	"strings"
+	"time"
 
 	"github.com/fleetpass/fleetpass/core"
 	"github.com/fleetpass/fleetpass/core/oauth"
+	"github.com/fleetpass/fleetpass/core/session"
 	"github.com/fleetpass/fleetpass/core/strict"
 	"github.com/fleetpass/fleetpass/core/web"
+	"github.com/fleetpass/fleetpass/core/web/page"
 )
 
 // logoutFields are the parameters of a logout request that mean something here (OpenID Connect RP-Initiated Logout 1.0
@@ -29,7 +35,7 @@ func (f function) logoutPage(w http.ResponseWriter, r *http.Request, t core.Tena
 		return err
 	}
 	if !plan.Confirm {
-		return f.signOut(w, r, t, plan)
+		return f.signOut(w, r, t, plan, c)
 	}
 	showLogout(w, t, web.Cookie(r, sessionCookie(t)), c.Email, p, plan)
 	return nil
@@ -55,7 +61,7 @@ func (f function) logout(w http.ResponseWriter, r *http.Request, t core.TenantID
 	}
 	cookie := web.Cookie(r, sessionCookie(t))
 	if cookie == "" {
-		return f.signOut(w, r, t, oauth.Logout{}) // signed out already, in another tab
+		return f.signOut(w, r, t, oauth.Logout{}, nil) // signed out already, in another tab
 	}
 	if !web.CheckFormToken(cookie, "logout "+string(t), token) {
 		return errStale
@@ -68,18 +74,92 @@ func (f function) logout(w http.ResponseWriter, r *http.Request, t core.TenantID
 	if err != nil {
 		return err
 	}
-	return f.signOut(w, r, t, plan)
+	return f.signOut(w, r, t, plan, c)
 }
 
-func (f function) signOut(w http.ResponseWriter, r *http.Request, t core.TenantID, plan oauth.Logout) error {
+// signOut ends the session c (nil: none that holds), and then the one at the identity provider, if it is of a kind that can be
+// asked to: the browser goes there and comes back to signedOut.
+func (f function) signOut(w http.ResponseWriter, r *http.Request, t core.TenantID, plan oauth.Logout, c *session.Current) error {
 	if err := f.Sessions.Close(r.Context(), actor(r, t), web.Cookie(r, sessionCookie(t))); err != nil {
 		return err
 	}
 	web.DropCookie(w, sessionCookie(t))
-	if plan.Return != "" {
-		goTo(w, plan.Return)
+	next := plan.Return
+	if c != nil && c.Connection != "" {
+		back := f.origin() + at(t, "/signed-out")
+		away, err := f.SSO.Leaving(r.Context(), t, c.Upstream, back)
+		if err != nil {
+			web.NoteError(r.Context(), err) // the person is signed out here; that much holds
+		}
+		if away != "" {
+			f.remember(w, r, t, next)
+			showOnward(w, t, "your identity provider", away) // as in discover: a form of ours may not lead there
+			return nil
+		}
+	}
+	return f.end(w, r, t, next, c != nil && c.Connection != "")
+}
+
+// end is where signing out ends: where the client wants the browser, or the tenant, or a page of ours.
+func (f function) end(w http.ResponseWriter, r *http.Request, t core.TenantID, next string, elsewhere bool) error {
+	if next == "" {
+		settings, _, err := f.SSO.Offer(r.Context(), t)
+		if err != nil {
+			return err
+		}
+		if settings.LogoutURI != "" {
+			showOnward(w, t, "your organization", settings.LogoutURI)
+			return nil
+		}
+	}
+	if next != "" {
+		goTo(w, next)
 		return nil
 	}
-	showMessage(w, http.StatusOK, t, "Signed out", "You are signed out of this browser. Programs that you signed in, such as the command line, stay signed in until you sign out there.")
+	text := "You are signed out of this browser. Programs that you signed in, such as the command line, stay signed in until you sign out there."
+	if elsewhere {
+		text += " Your organization's identity provider may still know you: there is no single logout. Sign out there too, or close the browser, if others use it."
+	}
+	page.Message(w, http.StatusOK, t, "Signed out", text)
 	return nil
+}
+
+// returnLife is how long a browser may take at the identity provider that it signs out of.
+const returnLife = 5 * time.Minute
+
+// remember keeps where a browser goes once it is back from signing out at the identity provider. If there is no room for an
+// address, or it cannot be authenticated, signing out there comes first: the browser ends at a page of ours.
+func (f function) remember(w http.ResponseWriter, r *http.Request, t core.TenantID, next string) {
+	value := ""
+	if next != "" {
+		mac, err := f.Ring.MAC(r.Context(), t, "return", []byte(next))
+		if err != nil {
+			web.NoteError(r.Context(), err)
+		} else {
+			value = base64.RawURLEncoding.EncodeToString(mac) + "." + base64.RawURLEncoding.EncodeToString([]byte(next))
+		}
+	}
+	if value == "" || len(value) > web.MaxAddressCookie {
+		web.DropCookie(w, returnCookie(t))
+		return
+	}
+	web.SetCookie(w, returnCookie(t), value, returnLife)
+}
+
+// signedOut is where an identity provider sends a browser back to that signed out there.
+func (f function) signedOut(w http.ResponseWriter, r *http.Request, t core.TenantID) error {
+	tag, packed, _ := strings.Cut(web.AddressCookie(r, returnCookie(t)), ".")
+	web.DropCookie(w, returnCookie(t))
+	next, err := base64.RawURLEncoding.DecodeString(packed)
+	if err != nil || packed == "" {
+		return f.end(w, r, t, "", false)
+	}
+	mac, err := f.Ring.MAC(r.Context(), t, "return", next)
+	if err != nil {
+		return err
+	}
+	if !hmac.Equal([]byte(tag), []byte(base64.RawURLEncoding.EncodeToString(mac))) {
+		next = nil // no address that we gave
+	}
+	return f.end(w, r, t, string(next), false)
 }

@@ -1,6 +1,7 @@
 package login_test
 
 import (
+	"net/http"
 	"net/url"
 	"strings"
 	"testing"
@@ -111,4 +112,32 @@ func TestLogout(t *testing.T) {
 	if !stranger.signedIn("acme") {
 		t.Error("another browser was signed out with it")
 	}
+}
+
+// However a logout request is put together, and whatever cookie brings a browser back from its provider, it leads to a page of
+// ours and never breaks: the client of this rig has registered no address.
+func FuzzLogout(f *testing.F) {
+	r := newRig(f)
+	for _, q := range []string{"", "post_logout_redirect_uri=https://evil.example&client_id=fleetpass-cli", "id_token_hint=a.b.c&state=%00", "client_id=x&client_id=y", "post_logout_redirect_uri=//evil", "%zz"} {
+		f.Add(q, "x.aHR0cHM6Ly9ldmlsLmV4YW1wbGU")
+	}
+	f.Fuzz(func(t *testing.T, query, back string) {
+		b := r.browser()
+		b.plant("return.acme", back)
+		for _, path := range []string{"/t/acme/logout?" + url.PathEscape(query), "/t/acme/signed-out?" + url.PathEscape(query)} {
+			q, err := http.NewRequest("GET", r.srv.URL+path, nil)
+			if err != nil {
+				t.Skip()
+			}
+			q.URL.RawQuery = query
+			a, err := b.Do(q)
+			if err != nil {
+				t.Skip() // no query that a client could send
+			}
+			a.Body.Close()
+			if to := a.Header.Get("Location"); a.StatusCode >= 500 || to != "" && !strings.HasPrefix(to, "/t/acme/") {
+				t.Errorf("%s?%q: %d to %q", q.URL.Path, query, a.StatusCode, to)
+			}
+		}
+	})
 }

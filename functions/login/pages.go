@@ -1,15 +1,11 @@
 package login
 
 import (
-	"bytes"
-	"crypto/sha256"
-	_ "embed" // of the style sheet
-	"encoding/base64"
 	"errors"
+	"fmt"
 	"net/http"
-	"net/url"
+	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	g "maragu.dev/gomponents"
@@ -18,209 +14,121 @@ import (
 	"github.com/fleetpass/fleetpass/core"
 	"github.com/fleetpass/fleetpass/core/oauth"
 	"github.com/fleetpass/fleetpass/core/session"
+	"github.com/fleetpass/fleetpass/core/sso"
 	"github.com/fleetpass/fleetpass/core/web"
+	"github.com/fleetpass/fleetpass/core/web/page"
 )
-
-// The pages are Go, not html/template: a template calls methods by names that only it knows, so the linker of a program that
-// executes one keeps every exported method of every type, which is megabytes of the AWS SDK and of k8s.io/api. Text and
-// attributes are escaped as they are written; core/forbidden_test.go sees to it that the style sheet is all that is not.
-
-// style is the one style sheet. It stands in every page, and the policy allows it, and nothing else, by its hash.
-//
-//go:embed pages/style.css
-var style string
-
-// styleHash is computed for the first page: the binary is every function's, and most show none.
-var styleHash = sync.OnceValue(func() string {
-	sum := sha256.Sum256([]byte(style))
-	return "sha256-" + base64.StdEncoding.EncodeToString(sum[:])
-})
-
-// view is what every page has, around its own.
-type view struct {
-	Tenant  core.TenantID // "" where none is known
-	Title   string
-	Problem string // what was wrong with what was typed; "": nothing
-}
-
-// document is a whole page.
-func (v view) document(page ...g.Node) g.Node {
-	title := v.Title + " · Fleetpass"
-	if v.Tenant != "" {
-		title = v.Title + " · " + string(v.Tenant) + " · Fleetpass"
-	}
-	if v.Problem != "" {
-		title = "Error: " + title
-	}
-	return h.Doctype(h.HTML(h.Lang("en"),
-		h.Head(
-			h.Meta(h.Charset("utf-8")),
-			h.Meta(h.Name("viewport"), h.Content("width=device-width, initial-scale=1")),
-			h.Meta(h.Name("color-scheme"), h.Content("light dark")),
-			h.Meta(h.Name("robots"), h.Content("noindex")),
-			h.TitleEl(g.Text(title)),
-			h.StyleEl(g.Raw(style)),
-		),
-		h.Body(
-			h.Header(h.Span(h.Class("mark"), h.Aria("hidden", "true")), g.Text(" Fleetpass "),
-				g.If(v.Tenant != "", h.Span(h.Class("tenant"), g.Text(string(v.Tenant))))),
-			h.Main(
-				h.H1(g.Text(v.Title)),
-				g.If(v.Problem != "", h.Div(h.Class("error"), h.Role("alert"), h.ID("problem"),
-					h.Strong(g.Text("There is a problem.")), g.Text(" "+v.Problem))),
-				g.Group(page),
-			),
-		),
-	))
-}
-
-// form is a form that posts to a page of the tenant. The token is the one that the page's handler checks.
-func (v view) form(page, token string, fields ...g.Node) g.Node {
-	return h.Form(h.Method("post"), h.Action(at(v.Tenant, page)), hidden("token", token), g.Group(fields))
-}
-
-// field is an input with its label. name is what it is posted as, and its id.
-func field(name, label, kind, autocomplete string, more ...g.Node) g.Node {
-	return g.Group{
-		h.Label(h.For(name), g.Text(label)),
-		h.Input(h.ID(name), h.Name(name), h.Type(kind), h.AutoComplete(autocomplete), g.Group(more)),
-	}
-}
-
-func hidden(name, value string) g.Node {
-	return h.Input(h.Type("hidden"), h.Name(name), h.Value(value))
-}
-
-func submit(text string, more ...g.Node) g.Node {
-	return h.Button(h.Type("submit"), g.Group(more), g.Text(text))
-}
 
 // email is a field for the e-mail that somebody signs in with.
 func email(label, value string, more ...g.Node) g.Node {
-	return field("username", label, "email", "username", append(more, g.Attr("inputmode", "email"), g.Attr("autocapitalize", "none"),
+	return page.Field("username", label, "email", "username", append(more, g.Attr("inputmode", "email"), g.Attr("autocapitalize", "none"),
 		g.Attr("spellcheck", "false"), h.MaxLength("254"), h.Required(), h.Value(value), g.If(value == "", h.AutoFocus()))...)
 }
 
 // newPassword is the two fields in which a password is chosen.
-func (v view) newPassword(label string, more ...g.Node) g.Node {
-	rest := []g.Node{h.MinLength("8"), h.Required(), v.invalid()}
+func newPassword(v page.View, label string, more ...g.Node) g.Node {
+	rest := []g.Node{h.MinLength("8"), h.Required(), v.Invalid()}
 	return g.Group{
-		field("new", label, "password", "new-password", append(more, rest...)...),
-		field("repeat", label+" again", "password", "new-password", rest...),
+		page.Field("new", label, "password", "new-password", append(more, rest...)...),
+		page.Field("repeat", label+" again", "password", "new-password", rest...),
 	}
 }
 
-// invalid marks a field of a form in which something was wrong, and names the words that say what.
-func (v view) invalid() g.Node {
-	return g.If(v.Problem != "", g.Group{h.Aria("invalid", "true"), h.Aria("describedby", "problem")})
-}
-
-// render answers with a page. Its forms may lead to ourselves, and on to target: browsers apply the policy to where a
-// posted form is redirected, too.
-func render(w http.ResponseWriter, status int, target string, document g.Node) {
-	var page bytes.Buffer
-	if err := document.Render(&page); err != nil {
-		http.Error(w, "Something went wrong on our side.", http.StatusInternalServerError)
-		return
-	}
-	web.Headers(w)
-	head := w.Header()
-	head.Set("Content-Security-Policy", "default-src 'none'; style-src '"+styleHash()+"'; form-action 'self'"+formTarget(target)+
-		"; base-uri 'none'; frame-ancestors 'none'")
-	head.Set("Content-Type", "text/html; charset=utf-8")
-	w.WriteHeader(status)
-	_, _ = w.Write(page.Bytes()) // the client went away; there is nobody to tell
-}
-
-// formTarget is a redirect URI as a source of the policy's form-action, with a space before it: its origin, or its scheme
-// where the host is an IPv6 literal, for which the policy's grammar has no word.
-func formTarget(uri string) string {
-	u, err := url.Parse(uri)
-	if err != nil || u.Host == "" || strings.ContainsAny(uri, " ;,'\"") {
-		return ""
-	}
-	if strings.Contains(u.Host, "[") {
-		return " " + u.Scheme + ":"
-	}
-	return " " + u.Scheme + "://" + u.Host
-}
-
-func showLogin(w http.ResponseWriter, t core.TenantID, u underWay, username, problem string, status int) {
-	v := view{t, "Sign in", problem}
+// showLogin shows what the tenant offers: the identity providers to choose from, and the form for people with a password. With
+// identity providers, the form takes an e-mail without a password, too: it leads to whichever owns its domain.
+func showLogin(w http.ResponseWriter, t core.TenantID, u underWay, o offer, username, problem string, status int) {
+	v := page.View{Tenant: t, Title: "Sign in", Problem: problem}
 	client := u.asked.Client.Name
-	render(w, status, u.asked.RedirectURI, v.document(
+	some := len(o.entries) > 0
+	var providers g.Group
+	for _, e := range o.entries {
+		providers = append(providers, h.P(h.A(h.Class("button"), h.Href(ssoLink(t, u.handle, e.Alias)), g.Text("Continue with "+e.Name))))
+	}
+	password := g.If(!o.enforced || o.local,
+		page.Field("password", "Password", "password", "current-password", g.If(!some, h.Required()), g.If(username != "", h.AutoFocus()), v.Invalid()))
+	hint := "Forgotten it? An administrator can give you a temporary password."
+	switch {
+	case some && o.enforced && !o.local:
+		hint = "Your organization signs in at its identity provider."
+	case some:
+		hint = "Leave the password empty to sign in at your organization's identity provider. " + hint
+	}
+	page.Render(w, status, u.asked.RedirectURI, v.Document(
 		g.If(client != "", h.P(g.Text("to go on to "), h.Strong(g.Text(client)))),
-		v.form("/login", web.FormToken(u.cookie, "login "+string(t)),
-			hidden("login", u.handle),
-			email("E-mail", username, v.invalid()),
-			field("password", "Password", "password", "current-password", h.Required(), g.If(username != "", h.AutoFocus()), v.invalid()),
-			submit("Sign in"),
+		providers,
+		v.Form("/login", web.FormToken(u.cookie, "login "+string(t)),
+			page.Hidden("login", u.handle),
+			email("E-mail", username, v.Invalid()),
+			password,
+			page.Submit("Sign in"),
 		),
-		h.P(h.Class("hint"), g.Text("Forgotten it? An administrator can give you a temporary password.")),
+		h.P(h.Class("hint"), g.Text(hint)),
+		g.If(some && !o.local && (o.enforced || o.goes != ""),
+			h.P(h.Class("hint"), h.A(h.Href(at(t, "/login?local=1&login="+u.handle)), g.Text("Sign in with a local account")))),
 	))
 }
 
 func showPassword(w http.ResponseWriter, t core.TenantID, u underWay, problem string, status int) {
-	v := view{t, "Choose a new password", problem}
-	render(w, status, u.asked.RedirectURI, v.document(
+	v := page.View{Tenant: t, Title: "Choose a new password", Problem: problem}
+	page.Render(w, status, u.asked.RedirectURI, v.Document(
 		h.P(g.Text("Your password is temporary. Choose one that only you know: at least 8 characters; a few words make a good one.")),
-		v.form("/password", web.FormToken(u.cookie, "password "+string(t)),
-			hidden("login", u.handle),
-			field("username", "E-mail", "email", "username", h.ReadOnly(), h.Value(string(u.rec.Value.Email))),
-			v.newPassword("New password", h.AutoFocus()),
-			submit("Save and go on"),
+		v.Form("/password", web.FormToken(u.cookie, "password "+string(t)),
+			page.Hidden("login", u.handle),
+			page.Field("username", "E-mail", "email", "username", h.ReadOnly(), h.Value(string(u.rec.Value.Email))),
+			newPassword(v, "New password", h.AutoFocus()),
+			page.Submit("Save and go on"),
 		),
 	))
 }
 
 // showWelcome shows the form of the first administrator. secret is the welcome token that the link came with.
 func showWelcome(w http.ResponseWriter, t core.TenantID, cookie, secret, username, problem string, status int) {
-	v := view{t, "Become the first administrator", problem}
-	render(w, status, "", v.document(
+	v := page.View{Tenant: t, Title: "Become the first administrator", Problem: problem}
+	page.Render(w, status, "", v.Document(
 		h.P(g.Text("This link works once. Whoever uses it becomes the system administrator of "), h.Strong(g.Text(string(t))), g.Text(".")),
-		v.form("/welcome", web.FormToken(cookie, "welcome "+string(t)),
-			hidden("welcome", secret),
+		v.Form("/welcome", web.FormToken(cookie, "welcome "+string(t)),
+			page.Hidden("welcome", secret),
 			email("Your e-mail", username, g.If(problem != "", h.Aria("describedby", "problem"))),
-			v.newPassword("Password"),
-			submit("Begin"),
+			newPassword(v, "Password"),
+			page.Submit("Begin"),
 		),
 	))
 }
 
 // showHome shows to whom the browser is signed in. cookie is the session's.
 func showHome(w http.ResponseWriter, t core.TenantID, cookie string, c session.Current) {
-	v, since := view{Tenant: t, Title: "Signed in"}, c.AuthTime.UTC()
-	render(w, http.StatusOK, "", v.document(
+	v, since := page.View{Tenant: t, Title: "Signed in"}, c.AuthTime.UTC()
+	if since.IsZero() { // the identity provider does not say when it was proved
+		since = c.StartedAt.UTC()
+	}
+	page.Render(w, http.StatusOK, "", v.Document(
 		h.P(g.Text("You are signed in to "), h.Strong(g.Text(c.Tenant.Name)), g.Text(" as "), h.Strong(g.Text(string(c.Email))), g.Text(", since "),
 			h.Time(h.DateTime(since.Format(time.RFC3339)), g.Text(since.Format("2 January 2006, 15:04 UTC"))), g.Text(".")),
 		h.P(g.Text("Use the command line to work with your clusters:")),
 		h.Pre(h.Code(g.Text("fleetpass login\nfleetpass kubeconfig"))),
-		v.form("/logout", web.FormToken(cookie, "logout "+string(t)), submit("Sign out", h.Class("quiet"))),
+		v.Form("/logout", web.FormToken(cookie, "logout "+string(t)), page.Submit("Sign out", h.Class("quiet"))),
 	))
 }
 
 // showLogout asks whether to sign out. The parameters that mean something go on with the answer.
 func showLogout(w http.ResponseWriter, t core.TenantID, cookie string, e core.Email, p oauth.Params, plan oauth.Logout) {
-	v := view{Tenant: t, Title: "Sign out?"}
+	v := page.View{Tenant: t, Title: "Sign out?"}
 	var carried g.Group
 	for _, name := range logoutFields {
 		if p[name] != "" {
-			carried = append(carried, hidden(name, p[name]))
+			carried = append(carried, page.Hidden(name, p[name]))
 		}
 	}
-	render(w, http.StatusOK, plan.Return, v.document(
+	page.Render(w, http.StatusOK, plan.Return, v.Document(
 		h.P(g.Text("You are signed in as "), h.Strong(g.Text(string(e))), g.Text(".")),
-		v.form("/logout", web.FormToken(cookie, "logout "+string(t)), carried, submit("Sign out", h.AutoFocus())),
+		v.Form("/logout", web.FormToken(cookie, "logout "+string(t)), carried, page.Submit("Sign out", h.AutoFocus())),
 		h.P(h.Class("hint"), h.A(h.Href(at(t, "/")), g.Text("Stay signed in"))),
 	))
 }
 
-func showMessage(w http.ResponseWriter, status int, t core.TenantID, title, text string) {
-	render(w, status, "", view{Tenant: t, Title: title}.document(h.P(g.Text(text))))
-}
-
-// showError takes a refusal to the client where OAuth says so, and shows everything else to the person.
-func showError(w http.ResponseWriter, r *http.Request, err error) {
+// showError takes a refusal to the client where OAuth says so, and shows everything else to the person, with what is given
+// beside.
+func showError(w http.ResponseWriter, r *http.Request, err error, more ...g.Node) {
 	web.NoteError(r.Context(), err)
 	var refusal *oauth.Error
 	if errors.As(err, &refusal) {
@@ -228,25 +136,82 @@ func showError(w http.ResponseWriter, r *http.Request, err error) {
 			goTo(w, refusal.Redirect)
 			return
 		}
-		showMessage(w, http.StatusBadRequest, "", "This link does not work",
+		page.Message(w, http.StatusBadRequest, "", "This link does not work",
 			"The application sent a request that cannot be answered: "+refusal.Description+". Tell whoever runs the application.")
 		return
 	}
-	status, kind := web.Status(err)
-	switch kind {
-	case core.NotFound:
-		showMessage(w, status, "", "Not found", "There is no such page, or this sign-in is over. Start again at the application or the command line.")
-	case core.Unavailable:
-		w.Header().Set("Retry-After", "1")
-		showMessage(w, status, "", "Just a moment", "The service does not answer right now. Try again shortly.")
-	case core.Throttled:
-		web.RetryAfter(w, err)
-		showMessage(w, status, "", "Too many attempts", "Wait a moment, then try again.")
-	case core.Unauthenticated:
-		showMessage(w, http.StatusForbidden, "", "This does not hold any more", "The link or the form was used, has expired, or your account changed meanwhile. Start again.")
-	case core.Denied, core.Invalid, core.TooLarge, core.Limit, core.Unsupported, core.Conflict, core.Exists:
-		showMessage(w, status, "", "This did not work", err.Error())
-	default:
-		showMessage(w, status, "", "Something went wrong", "It went wrong on our side and has been logged. Quote "+string(web.RequestID(r.Context()))+" when you ask for help.")
+	page.Fail(w, r, err, more...)
+}
+
+// showOnward sends the browser on from a page, for what a form's policy would not let it be redirected to.
+func showOnward(w http.ResponseWriter, t core.TenantID, name, link string) {
+	v := page.View{Tenant: t, Title: "To " + name, Onward: link}
+	page.Render(w, http.StatusOK, "", v.Document(h.P(h.A(h.Class("button"), h.Href(link), g.Text("Continue with "+name)))))
+}
+
+// showPost has the browser post to an identity provider: by itself where scripts run, else by its button.
+func showPost(w http.ResponseWriter, t core.TenantID, d sso.Departure) {
+	page.Post(w, page.View{Tenant: t, Title: "To your identity provider"}, d.URL, d.Form)
+}
+
+// showArrival asks whether somebody wants to be signed in whom an identity provider sent without being asked.
+func showArrival(w http.ResponseWriter, t core.TenantID, cookie, handle string, a sso.Arrived) {
+	v := page.View{Tenant: t, Title: "Sign in?"}
+	page.Render(w, http.StatusOK, "", v.Document(
+		h.P(g.Text(a.Name+" sent you here as "), h.Strong(g.Text(string(a.Email))), g.Text(". Go on only if that is you.")),
+		v.Form("/sso/finish", web.FormToken(cookie, "arrive "+string(t)), page.Hidden("answer", handle), page.Submit("Continue as "+string(a.Email))),
+		h.P(h.Class("hint"), h.A(h.Href(at(t, "/login")), g.Text("Sign in as somebody else"))),
+	))
+}
+
+// marks are how results look.
+var marks = map[sso.Result]string{sso.Passed: "✓", sso.Failed: "✗", sso.Noted: "!"}
+
+// showTest shows what a test found.
+func showTest(w http.ResponseWriter, t core.TenantID, tr sso.Trace) {
+	v := page.View{Tenant: t, Title: "The test succeeded"}
+	if tr.Outcome == sso.Refused {
+		v.Title = "The test found a fault"
 	}
+	var rows g.Group
+	for _, c := range tr.Checks {
+		rows = append(rows, h.Tr(h.Td(g.Text(marks[c.Result])), h.Td(g.Text(string(c.Name))), h.Td(g.Text(c.Found)), h.Td(g.Text(c.Fix))))
+	}
+	var who g.Group
+	if tr.Identity != nil {
+		for _, line := range described(*tr.Identity) {
+			who = append(who, h.Dt(g.Text(line[0])), h.Dd(g.Text(line[1])))
+		}
+	}
+	page.Render(w, http.StatusOK, "", v.Document(
+		h.P(g.Text("Nothing was changed, and nobody was signed in. This is what "+string(tr.Alias)+" said, and what it would mean here.")),
+		h.Dl(who),
+		h.Table(h.THead(h.Tr(h.Th(), h.Th(g.Text("Check")), h.Th(g.Text("Found")), h.Th(g.Text("What to do")))), h.TBody(rows)),
+		h.P(h.Class("hint"), g.Text("Trace "+tr.ID+" has all of it, for a week.")),
+	))
+}
+
+// described is an identity in lines for people.
+func described(i sso.Identity) [][2]string {
+	id := func(n *int64) string {
+		if n == nil {
+			return "not sent"
+		}
+		return strconv.FormatInt(*n, 10)
+	}
+	return [][2]string{
+		{"E-mail", string(i.Email)}, {"First name", i.FirstName}, {"Last name", i.LastName}, {"Groups", join(i.Groups)},
+		{"UID", id(i.UID)}, {"GID", id(i.GID)}, {"Supplementary groups", join(i.SupplementaryGroups)},
+	}
+}
+
+func join[T any](list []T) string {
+	var b strings.Builder
+	for i, v := range list {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		fmt.Fprint(&b, v)
+	}
+	return b.String()
 }

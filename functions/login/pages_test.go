@@ -14,7 +14,9 @@ import (
 	"github.com/fleetpass/fleetpass/core/oauth"
 	"github.com/fleetpass/fleetpass/core/org"
 	"github.com/fleetpass/fleetpass/core/session"
+	"github.com/fleetpass/fleetpass/core/sso"
 	"github.com/fleetpass/fleetpass/core/store"
+	"github.com/fleetpass/fleetpass/core/web/page"
 )
 
 // pages shows every page with the texts that text gives, one for each field that a page has from outside.
@@ -29,7 +31,7 @@ func pages(text func(field string) string) map[string]func(w *httptest.ResponseR
 	}
 	return map[string]func(w *httptest.ResponseRecorder){
 		"login": func(w *httptest.ResponseRecorder) {
-			showLogin(w, tenant(), login(), text("username"), text("problem"), 403)
+			showLogin(w, tenant(), login(), offer{entries: []sso.Entry{{Name: text("provider"), Alias: "corp"}}, goes: "corp"}, text("username"), text("problem"), 403)
 		},
 		"password": func(w *httptest.ResponseRecorder) { showPassword(w, tenant(), password(), text("problem"), 422) },
 		"welcome": func(w *httptest.ResponseRecorder) {
@@ -45,7 +47,18 @@ func pages(text func(field string) string) map[string]func(w *httptest.ResponseR
 			}
 			showLogout(w, tenant(), text("cookie"), core.Email(text("email")), p, oauth.Logout{Return: text("redirect")})
 		},
-		"message": func(w *httptest.ResponseRecorder) { showMessage(w, 400, tenant(), text("title"), text("text")) },
+		"onward": func(w *httptest.ResponseRecorder) {
+			showOnward(w, tenant(), text("name"), "/t/acme/sso?login=h&idp=corp")
+		},
+		"arrival": func(w *httptest.ResponseRecorder) {
+			showArrival(w, tenant(), text("cookie"), text("handle"), sso.Arrived{Name: text("name"), Email: core.Email(text("email"))})
+		},
+		"test": func(w *httptest.ResponseRecorder) {
+			showTest(w, tenant(), sso.Trace{ID: text("trace"), Alias: sso.Alias(text("alias")), Outcome: sso.Refused, Identity: &sso.Identity{
+				Email: core.Email(text("email")), FirstName: text("first"), LastName: text("last"), Groups: []core.GroupName{core.GroupName(text("group"))},
+			}, Checks: []sso.Check{{Name: sso.CheckName(text("check")), Result: sso.Failed, Found: text("found"), Fix: text("fix")}}})
+		},
+		"message": func(w *httptest.ResponseRecorder) { page.Message(w, 400, tenant(), text("title"), text("text")) },
 	}
 }
 

@@ -2,6 +2,7 @@ package login_test
 
 import (
 	"bytes"
+	"html"
 	"io"
 	"log/slog"
 	"net/http"
@@ -24,9 +25,12 @@ import (
 	"github.com/fleetpass/fleetpass/core/oauth"
 	"github.com/fleetpass/fleetpass/core/org"
 	"github.com/fleetpass/fleetpass/core/session"
+	"github.com/fleetpass/fleetpass/core/sso"
 	"github.com/fleetpass/fleetpass/core/store/storetest"
 	"github.com/fleetpass/fleetpass/core/web"
 	"github.com/fleetpass/fleetpass/functions/login"
+	"github.com/fleetpass/fleetpass/functions/oidccallback"
+	"github.com/fleetpass/fleetpass/functions/samlacs"
 )
 
 const (
@@ -37,19 +41,23 @@ const (
 
 // rig serves the pages over TLS, where browsers keep our cookies, with the tenants acme and other, and ada in each.
 type rig struct {
-	t       *testing.T
+	t       testing.TB
 	srv     *httptest.Server
 	counter *storetest.Counter
 	server  *oauth.Server
 	dir     *directory.Service
 	org     *org.Service
 	access  *access.Service
+	sso     *sso.Service
+	saml    *oracle
+	oidc    *oracle
+	welcome map[core.TenantID]string // the first administrator's link
 	ns      atomic.Int64
 }
 
-func newRig(t *testing.T) *rig {
+func newRig(t testing.TB) *rig {
 	t.Helper()
-	r := &rig{t: t}
+	r := &rig{t: t, saml: &oracle{}, oidc: &oracle{}, welcome: map[core.TenantID]string{}}
 	r.ns.Store(time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC).UnixNano())
 	now := func() time.Time { return time.Unix(0, r.ns.Load()).UTC() }
 	db, err := bolt.Open(filepath.Join(t.TempDir(), "store"), bolt.Options{NoSync: true, Now: now})
@@ -70,15 +78,32 @@ func newRig(t *testing.T) *rig {
 	r.srv.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
 	r.srv.StartTLS()
 	r.server = &oauth.Server{DB: r.counter, Ring: ring, Sessions: sessions, Directory: r.dir, Access: r.access, Now: now, Base: r.srv.URL}
+	r.sso = &sso.Service{
+		DB: r.counter, Ring: ring, Directory: r.dir, Sessions: sessions, Now: now, Log: slog.New(slog.DiscardHandler), Base: r.srv.URL,
+		Providers: map[sso.Kind]sso.Provider{sso.SAML: r.saml, sso.OIDC: r.oidc}, Administrators: r.access.Administrators,
+	}
 	edge := web.Edge{Function: "login", Log: slog.New(slog.DiscardHandler)}
-	r.srv.Config.Handler = edge.Wrap(login.Handler(login.Deps{
-		OAuth: r.server, Sessions: sessions, Directory: r.dir, Ring: ring, Appoint: r.access.FirstAdministrator,
+	pages := login.Handler(login.Deps{
+		OAuth: r.server, Sessions: sessions, Directory: r.dir, Ring: ring, Appoint: r.access.FirstAdministrator, Base: r.srv.URL, SSO: r.sso,
+	})
+	acs, oidc := samlacs.Handler(samlacs.Deps{SSO: r.sso}), oidccallback.Handler(oidccallback.Deps{SSO: r.sso})
+	r.srv.Config.Handler = edge.Wrap(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		switch {
+		case strings.HasPrefix(q.URL.Path, "/t/acme/saml/"):
+			acs.ServeHTTP(w, q)
+		case strings.HasPrefix(q.URL.Path, "/t/acme/oidc/"):
+			oidc.ServeHTTP(w, q)
+		default:
+			pages.ServeHTTP(w, q)
+		}
 	}))
 	t.Cleanup(func() { r.srv.Close(); db.Close() })
 	for _, id := range []core.TenantID{"acme", "other"} {
-		if _, err := r.org.CreateTenant(t.Context(), core.SystemActor(core.SystemTenant), string(id), "Tenant <b>"+string(id)+"</b>"); err != nil {
+		welcome, err := r.org.CreateTenant(t.Context(), core.SystemActor(core.SystemTenant), string(id), "Tenant <b>"+string(id)+"</b>")
+		if err != nil {
 			t.Fatal(err)
 		}
+		r.welcome[id] = welcome
 		if _, _, err := r.dir.CreateUser(t.Context(), core.SystemActor(id), id, directory.NewUser{Email: ada, Password: password}); err != nil {
 			t.Fatal(err)
 		}
@@ -131,7 +156,7 @@ type page struct {
 	status int
 	header http.Header
 	body   string
-	t      *testing.T
+	t      testing.TB
 }
 
 func (b *browser) do(method, path string, form url.Values, headers ...string) page {
@@ -188,7 +213,7 @@ var hidden = regexp.MustCompile(`<input type="hidden" name="([^"]*)" value="([^"
 func (p page) form(more ...string) url.Values {
 	v := url.Values{}
 	for _, m := range hidden.FindAllStringSubmatch(p.body, -1) {
-		v.Set(m[1], m[2])
+		v.Set(m[1], html.UnescapeString(m[2]))
 	}
 	for i := 0; i < len(more); i += 2 {
 		v.Set(more[i], more[i+1])

@@ -36,17 +36,28 @@ func (f function) underWay(r *http.Request, t core.TenantID, handle string) (und
 	return u, err
 }
 
-// loginPage shows the form. Without a handle it begins a sign-in for no client.
+// loginPage shows the form, and what else the tenant offers. Without a handle it begins a sign-in for no client. A tenant may
+// have it go to an identity provider at once; with local=1 in the query, which a sign-in that begins here keeps, it never does,
+// for people who have a password.
 func (f function) loginPage(w http.ResponseWriter, r *http.Request, t core.TenantID) error {
-	handle := r.URL.Query().Get("login")
+	q := r.URL.Query()
+	handle, local := q.Get("login"), q.Get("local") == "1"
 	if handle == "" {
-		return f.start(w, r, t, "")
+		return f.start(w, r, t, "", local)
 	}
 	u, err := f.underWay(r, t, handle)
 	if err != nil {
 		return err
 	}
-	showLogin(w, t, u, u.asked.LoginHint, "", http.StatusOK)
+	o, err := f.offer(r, t, local)
+	if err != nil {
+		return err
+	}
+	if e, ok := o.automatic(); ok {
+		goTo(w, ssoLink(t, handle, e.Alias))
+		return nil
+	}
+	showLogin(w, t, u, o, u.asked.LoginHint, "", http.StatusOK)
 	return nil
 }
 
@@ -59,6 +70,11 @@ func (f function) login(w http.ResponseWriter, r *http.Request, t core.TenantID)
 	u, err := f.underWay(r, t, form["login"])
 	if err != nil {
 		return err
+	}
+	if form["password"] == "" {
+		if answered, err := f.discover(w, r, t, u, form["username"]); answered || err != nil {
+			return err
+		}
 	}
 	known, err := f.knownDevice(r, t, form["username"])
 	if err != nil {
@@ -95,8 +111,7 @@ func (f function) refused(w http.ResponseWriter, r *http.Request, t core.TenantI
 		return err
 	}
 	web.NoteError(r.Context(), err)
-	showLogin(w, t, u, username, problem, status)
-	return nil
+	return f.again(w, r, t, u, username, problem, status)
 }
 
 // front is the issuer's own address, which people type. Only its exact spelling leads on; without this route ServeMux would
@@ -113,7 +128,7 @@ func (f function) home(w http.ResponseWriter, r *http.Request, t core.TenantID) 
 		return err
 	}
 	if c == nil {
-		return f.start(w, r, t, "")
+		return f.start(w, r, t, "", false)
 	}
 	showHome(w, t, web.Cookie(r, sessionCookie(t)), *c)
 	return nil

@@ -1,6 +1,6 @@
 // Package maintain is the function that a schedule calls each minute. It carries out what the due index says: access rules
-// expire, keys rotate, clusters are reconciled, audit records are sealed, deleted scopes are swept and erased tenants
-// deleted. What each of these means is its own package's business.
+// expire, keys rotate, clusters are reconciled, identity providers are read again, audit records are sealed, deleted scopes are
+// swept and erased tenants deleted. What each of these means is its own package's business.
 //
 // A job leaves the index when it was carried out, never before, so a run that is killed loses nothing. Two runs at once
 // may both carry out a job, which every job bears, and one of them takes it out.
@@ -24,6 +24,7 @@ import (
 	"github.com/fleetpass/fleetpass/core/due"
 	"github.com/fleetpass/fleetpass/core/keys"
 	"github.com/fleetpass/fleetpass/core/org"
+	"github.com/fleetpass/fleetpass/core/sso"
 	"github.com/fleetpass/fleetpass/core/store"
 	"github.com/fleetpass/fleetpass/core/sync"
 	"github.com/fleetpass/fleetpass/core/trace"
@@ -42,13 +43,15 @@ const (
 	leaveGrace = 7 * 24 * time.Hour
 )
 
-// Deps is what the function needs. All fields are needed but WelcomeHash, Log and Budget.
+// Deps is what the function needs. All fields are needed but WelcomeHash, Log and Budget, and SSO where no tenant has an identity
+// provider.
 type Deps struct {
 	DB     store.DB
 	Org    *org.Service
 	Access *access.Service
 	Ring   *keys.Ring
 	Sync   *sync.Service
+	SSO    *sso.Service
 	Queue  sync.Queue
 	Log    *slog.Logger // default slog.Default()
 
@@ -184,7 +187,7 @@ func (r *run) job(ctx context.Context, rec store.Record[due.Job]) error {
 		return r.reconcile(ctx, rec)
 	case job.Kind == due.Seal:
 		return r.seal(ctx, rec)
-	case erasing && (job.Kind == due.RuleExpiry || job.Kind == due.Sweep):
+	case erasing && (job.Kind == due.RuleExpiry || job.Kind == due.Sweep || job.Kind == due.Metadata):
 		// It goes with everything else.
 	case early:
 		return errLater
@@ -192,6 +195,8 @@ func (r *run) job(ctx context.Context, rec store.Record[due.Job]) error {
 		err = r.expire(ctx, job)
 	case job.Kind == due.KeyRotation:
 		err = r.Ring.Rotate(ctx, job.Tenant, r.now)
+	case job.Kind == due.Metadata:
+		return r.refresh(ctx, rec)
 	case job.Kind == due.Sweep:
 		err = r.Org.Sweep(ctx, job.Tenant, core.ScopeID(job.Ref), r.clear)
 	case job.Kind == due.Erase:
@@ -234,6 +239,23 @@ func (r *run) reconcile(ctx context.Context, rec store.Record[due.Job]) error {
 		at = job.At
 	}
 	return r.again(ctx, rec, at.Add(org.ReconcileEvery))
+}
+
+// refresh reads again what an identity provider publishes, for as long as there is the connection to it. A provider that does not
+// answer is noted at the connection and no failure of ours: the next hour may bring it.
+func (r *run) refresh(ctx context.Context, rec store.Record[due.Job]) error {
+	job := rec.Value
+	if r.SSO == nil {
+		return fmt.Errorf("a connection to an identity provider, but nothing here that speaks to one: %w", core.Unsupported)
+	}
+	stays, err := r.SSO.Refresh(ctx, trace.Actor(ctx, core.SystemActor(job.Tenant)), job.Tenant, job.Ref)
+	switch {
+	case err != nil:
+		return err
+	case !stays:
+		return r.DB.Commit(ctx, due.Done(rec))
+	}
+	return r.again(ctx, rec, r.now.Add(sso.RefreshEvery))
 }
 
 // seal appends what is new to the tenant's chain. The head goes to the log, which another store keeps: with it, a chain

@@ -23,6 +23,7 @@ import (
 	"github.com/fleetpass/fleetpass/core/kube"
 	"github.com/fleetpass/fleetpass/core/org"
 	"github.com/fleetpass/fleetpass/core/policy"
+	"github.com/fleetpass/fleetpass/core/sso"
 	"github.com/fleetpass/fleetpass/core/store"
 	"github.com/fleetpass/fleetpass/core/store/storetest"
 	"github.com/fleetpass/fleetpass/core/sync"
@@ -118,6 +119,7 @@ func newWorld(t *testing.T, clusters int, queue func(store.DB) sync.Queue) *worl
 	w.must(err)
 	w.System, err = functions.New(functions.Config{
 		DB: db, Wrapper: wrapper, Queue: queue(db), Base: "https://fleet.test", Now: clock, Log: slog.New(slog.NewTextHandler(&w.log, nil)),
+		Providers: map[sso.Kind]sso.Provider{},
 		Dial: func(to sync.Target) (sync.Cluster, error) {
 			a := w.clusters[to.Server]
 			a.mu.Lock()

@@ -32,6 +32,7 @@ import (
 	"github.com/fleetpass/fleetpass/adapters/storequeue"
 	"github.com/fleetpass/fleetpass/core"
 	"github.com/fleetpass/fleetpass/core/directory"
+	"github.com/fleetpass/fleetpass/core/sso"
 	"github.com/fleetpass/fleetpass/core/sync"
 	"github.com/fleetpass/fleetpass/functions"
 )
@@ -110,8 +111,9 @@ func tokenEndpoint(b *testing.B) (http.Handler, []byte) {
 	b.Cleanup(func() { sink.Close() })
 	s, err := functions.New(functions.Config{
 		DB: db, Wrapper: wrapper, Queue: storequeue.New(db, time.Now), Base: "https://fleetpass.example",
-		Dial: func(sync.Target) (sync.Cluster, error) { return nil, core.Unavailable },
-		Log:  slog.New(slog.NewJSONHandler(sink, nil)),
+		Providers: map[sso.Kind]sso.Provider{},
+		Dial:      func(sync.Target) (sync.Cluster, error) { return nil, core.Unavailable },
+		Log:       slog.New(slog.NewJSONHandler(sink, nil)),
 	})
 	if err != nil {
 		b.Fatal(err)

@@ -31,6 +31,7 @@ import (
 	"github.com/fleetpass/fleetpass/core/oauth"
 	"github.com/fleetpass/fleetpass/core/org"
 	"github.com/fleetpass/fleetpass/core/session"
+	"github.com/fleetpass/fleetpass/core/sso"
 	"github.com/fleetpass/fleetpass/core/store"
 	"github.com/fleetpass/fleetpass/core/store/storetest"
 	"github.com/fleetpass/fleetpass/core/web"
@@ -61,6 +62,9 @@ type instance struct {
 	dir     *directory.Service
 	access  *access.Service
 	ring    *keys.Ring
+
+	sessions *session.Service
+	sso      *sso.Service
 }
 
 type rig struct {
@@ -72,6 +76,7 @@ type rig struct {
 	next      atomic.Int64
 	log       *lockedBuffer
 	base      string
+	idp       *provider // whatever its kind
 }
 
 // lockedBuffer is a sink for logs.
@@ -101,7 +106,7 @@ const (
 // newRig serves n instances, with the tenants acme and other, and acme's first administrator.
 func newRig(t *testing.T, n int) *rig {
 	t.Helper()
-	r := &rig{t: t, clock: &clock{}, log: &lockedBuffer{}}
+	r := &rig{t: t, clock: &clock{}, log: &lockedBuffer{}, idp: &provider{}}
 	r.clock.ns.Store(time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC).UnixNano())
 	db, err := bolt.Open(filepath.Join(t.TempDir(), "store"), bolt.Options{NoSync: true, Now: r.clock.Now})
 	if err != nil {
@@ -143,9 +148,13 @@ func (r *rig) newInstance(w keys.Wrapper) *instance {
 	i.org = &org.Service{DB: i.counter, Ring: i.ring, Now: now}
 	i.dir = &directory.Service{DB: i.counter, Ring: i.ring, Now: now, Cost: cheap}
 	i.access = &access.Service{DB: i.counter, Now: now}
-	sessions := &session.Service{DB: i.counter, Ring: i.ring, Now: now}
-	i.server = &oauth.Server{DB: i.counter, Ring: i.ring, Sessions: sessions, Directory: i.dir, Access: i.access, Now: now, Base: r.base}
+	i.sessions = &session.Service{DB: i.counter, Ring: i.ring, Now: now}
 	log := slog.New(slog.NewJSONHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	i.sso = &sso.Service{
+		DB: i.counter, Ring: i.ring, Directory: i.dir, Sessions: i.sessions, Now: now, Log: log, Base: r.base, Administrators: i.access.Administrators,
+		Providers: map[sso.Kind]sso.Provider{sso.SAML: r.idp, sso.OIDC: r.idp},
+	}
+	i.server = &oauth.Server{DB: i.counter, Ring: i.ring, Sessions: i.sessions, Directory: i.dir, Access: i.access, Now: now, Base: r.base, Upstream: i.sso}
 	mux := http.NewServeMux()
 	add := func(function string, paths []string, h http.Handler) {
 		h = web.Edge{Function: function, Log: log}.Wrap(h)
@@ -156,7 +165,7 @@ func (r *rig) newInstance(w keys.Wrapper) *instance {
 	add("token", token.Paths, token.Handler(token.Deps{OAuth: i.server}))
 	add("jwks", jwks.Paths, jwks.Handler(jwks.Deps{OAuth: i.server, Ring: i.ring}))
 	add("login", login.Paths, login.Handler(login.Deps{
-		OAuth: i.server, Sessions: sessions, Directory: i.dir, Ring: i.ring, Appoint: i.access.FirstAdministrator,
+		OAuth: i.server, Sessions: i.sessions, Directory: i.dir, Ring: i.ring, Appoint: i.access.FirstAdministrator, Base: r.base, SSO: i.sso,
 	}))
 	i.handler = mux
 	return i
