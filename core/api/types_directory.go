@@ -117,6 +117,10 @@ type Me struct {
 	IsLocal     bool             `json:"isLocal"`
 	Groups      []core.GroupName `json:"groups"`
 	LastLogin   time.Time        `json:"lastLogin,omitzero"`
+
+	UID                 *int64  `json:"uid,omitzero"` // who the person's containers run as
+	GID                 *int64  `json:"gid,omitzero"`
+	SupplementaryGroups []int64 `json:"supplementaryGroups,omitempty"`
 }
 
 // PasswordChange changes the caller's own password: POST /api/v1/me/password.

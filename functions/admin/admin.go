@@ -1,5 +1,5 @@
 // Package admin is the function behind a tenant's admin API: access rules, the scope tree, clusters, people, groups,
-// applications and, for operators, tenants. It owns the API's paths, who may call what (the table in endpoints.go), and
+// applications, identity providers and, for operators, tenants. It owns the API's paths, who may call what (the table in endpoints.go), and
 // the translation between the wire (core/api) and the services that do the work. Nothing is decided here but which
 // permission a call needs and in which scope.
 //
@@ -15,6 +15,7 @@ import (
 	"github.com/fleetpass/fleetpass/core/directory"
 	"github.com/fleetpass/fleetpass/core/keys"
 	"github.com/fleetpass/fleetpass/core/org"
+	"github.com/fleetpass/fleetpass/core/sso"
 	"github.com/fleetpass/fleetpass/core/store"
 	"github.com/fleetpass/fleetpass/core/sync"
 )
@@ -26,6 +27,7 @@ type Deps struct {
 	Org       *org.Service
 	Directory *directory.Service
 	Access    *access.Service
+	SSO       *sso.Service
 	Sync      *sync.Service
 	Queue     sync.Queue
 	Now       func() time.Time // UTC

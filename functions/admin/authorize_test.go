@@ -78,7 +78,7 @@ func TestTokens(t *testing.T) {
 	w.must(err)
 	id, err := token.Mint(t.Context(), w.Ring, acme, keys.ES256, token.ID{
 		Issuer: base + "/t/acme", Subject: string(admin.ID), Audience: base + "/t/acme", IssuedAt: w.Now(), AuthTime: w.Now(),
-		Expires: w.Now().Add(5 * time.Minute), Email: string(admin.Email),
+		Expires: w.Now().Add(5 * time.Minute), Email: string(admin.Email), AccessHash: token.Hash(good),
 	})
 	w.must(err)
 	cookie := http.Header{"Cookie": {"__Host-fleetpass-acme=" + good}}

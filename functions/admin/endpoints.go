@@ -59,6 +59,7 @@ func endpoints() []endpoint {
 		rules      = "/authorization/access-rules"
 		clusters   = "/clusters"
 		dead       = "/sync/dead-letters"
+		idps       = "/idps"
 		department = "/org-unit/departments"
 		project    = "/org-unit/projects"
 	)
@@ -112,6 +113,7 @@ func endpoints() []endpoint {
 		{"DELETE", "/users/{id}", account(policy.Users, del), deleteUser, nil},
 		{"POST", "/users/{id}/password", account(policy.Users, edit), resetPassword, nil},
 		{"POST", "/users/{id}/logout", account(policy.Users, edit), forceLogout, nil},
+		{"PUT", "/users/{id}/idp", account(policy.Users, edit), putUserIdP, nil},
 
 		{"POST", "/groups", account(policy.Groups, create), createGroup, nil},
 		{"GET", "/groups", account(policy.Groups, view), listGroups, paging},
@@ -124,6 +126,23 @@ func endpoints() []endpoint {
 
 		{"GET", "/tenant/settings", account(policy.Settings, view), getSettings, nil},
 		{"PUT", "/tenant/settings", account(policy.Settings, edit), putSettings, nil},
+		{"GET", "/security/settings", account(policy.Settings, view), listSecurity, nil},
+		{"GET", "/security/settings/{key}", account(policy.Settings, view), getSecurity, nil},
+		{"PUT", "/security/settings/{key}", need{in: byAdministrator}, putSecurity, nil},
+
+		{"POST", idps, need{in: byAdministrator}, createIdP, nil},
+		{"GET", idps, account(policy.Settings, view), listIdPs, nil},
+		{"GET", idps + "/{alias}", account(policy.Settings, view), getIdP, nil},
+		{"PUT", idps + "/{alias}", need{in: byAdministrator}, putIdP, nil},
+		{"DELETE", idps + "/{alias}", need{in: byAdministrator}, deleteIdP, nil},
+		{"GET", idps + "/{alias}/mappers", account(policy.Settings, view), getMappers, nil},
+		{"PUT", idps + "/{alias}/mappers", need{in: byAdministrator}, putMappers, nil},
+		{"POST", idps + "/{alias}/keys", need{in: byAdministrator}, rotateIdPKeys, nil},
+		{"POST", idps + "/{alias}/refresh", need{in: byAdministrator}, refreshIdP, nil},
+		{"POST", idps + "/{alias}/test", need{in: byAdministrator}, testIdP, nil},
+		{"GET", "/sso/traces", account(policy.Settings, view), listTraces, []string{"limit", "cursor"}},
+		{"GET", "/sso/traces/{id}", account(policy.Settings, view), getTrace, nil},
+
 		{"GET", "/keys", need{in: byAdministrator}, listKeys, nil},
 		{"POST", "/keys/{id}/revoke", need{in: byAdministrator}, revokeKey, nil},
 		{"GET", "/audit/log", account(policy.EventsHistory, view), listAudit, []string{"limit", "cursor"}},

@@ -12,18 +12,20 @@ import (
 
 // sample is a request to an endpoint that succeeds for who may make it, on an object that was made for it.
 type sample struct {
-	id      string // replaces {id} in the path
+	id      string // replaces {id}, {alias} or {key} in the path
 	foreign string // the id of such an object of another tenant
 	name    string // replaces {name}
 	email   string // replaces {email}
 	body    string
 	strings []string // the members of the body that are names, and refuse reserved ones
 	status  int
+	limit   int  // of the body, in bytes; 0: maxBody
+	empty   bool // {} is a good body
 }
 
 // path is the endpoint's with the sample's parts.
 func (s sample) path(e endpoint) string {
-	return strings.NewReplacer("{id}", s.id, "{name}", strings.ReplaceAll(s.name, " ", "%20"), "{email}", s.email).Replace(e.path)
+	return strings.NewReplacer("{id}", s.id, "{alias}", s.id, "{key}", s.id, "{name}", strings.ReplaceAll(s.name, " ", "%20"), "{email}", s.email).Replace(e.path)
 }
 
 // samples makes one for every endpoint. Role is the caller's, for what a caller may only give if it holds it.
@@ -79,6 +81,14 @@ func samples() map[string]func(w *world, role core.RoleID) sample {
 		return func(w *world, _ core.RoleID) sample {
 			return sample{id: w.deadLetter(acme), foreign: w.deadLetter(globex), status: status}
 		}
+	}
+	idp := func(status int, body string) func(*world, core.RoleID) sample {
+		return func(w *world, _ core.RoleID) sample {
+			return sample{id: string(w.idp(acme, "sample").Alias), foreign: string(w.idp(globex, "foreign").Alias), body: body, status: status}
+		}
+	}
+	security := func(body string) func(*world, core.RoleID) sample {
+		return func(*world, core.RoleID) sample { return sample{id: "logoutRedirectUri", body: body, status: 200} }
 	}
 	const rules = "/authorization/access-rules"
 	all := map[string]func(*world, core.RoleID) sample{
@@ -159,7 +169,46 @@ func samples() map[string]func(w *world, role core.RoleID) sample {
 
 		"GET /tenant/settings": fixed(200, ""),
 		"PUT /tenant/settings": fixed(200, `{"idleTimeout":600,"absoluteLifetime":3600,"accessTokenLife":600,"clusterTokenLife":300,"passwordGrant":false}`),
-		"GET /keys":            fixed(200, ""),
+		"PUT /users/{id}/idp": func(w *world, _ core.RoleID) sample {
+			u := w.user(acme, w.name("u")+"@sample.test") // a domain that the connection owns
+			return sample{id: string(u.ID), foreign: string(w.admins[globex].ID), body: `{"alias":"` + string(w.idp(acme, "sample").Alias) + `"}`, status: 200}
+		},
+
+		"GET /security/settings":       fixed(200, ""),
+		"GET /security/settings/{key}": security(""),
+		"PUT /security/settings/{key}": security(`{"uri":"https://acme.test/bye"}`),
+
+		"POST /idps": func(w *world, _ core.RoleID) sample {
+			n := w.name("new")
+			return sample{status: 201, limit: maxIdPBody, body: `{"name":"` + n + `","alias":"` + n + `","type":"oidc","enabled":true,"domains":["` + n + `.test"],"groupPrefix":"corp:","mappers":{"email":"mail"},` +
+				`"oidcData":{"clientId":"fleetpass","clientSecret":"secret","discoverDocumentUrl":"https://idp.test/.well-known/openid-configuration"}}`}
+		},
+		"GET /idps":         fixed(200, ""),
+		"GET /idps/{alias}": idp(200, ""),
+		"PUT /idps/{alias}": func(w *world, role core.RoleID) sample {
+			s := idp(200, `{"name":"Sample","type":"saml","alias":"sample","enabled":true,"domains":["sample.test"],"groupPrefix":"","samlData":{"metadataXmlType":"url","metadataXmlUrl":"https://idp.test/metadata"}}`)(w, role)
+			s.body = strings.Replace(s.body, `"groupPrefix":""`, `"groupPrefix":"`+w.idp(acme, "sample").GroupPrefix+`"`, 1)
+			s.limit = maxIdPBody
+			return s
+		},
+		"DELETE /idps/{alias}": func(w *world, _ core.RoleID) sample {
+			return sample{id: string(w.idp(acme, "goes").Alias), foreign: string(w.idp(globex, "foreign").Alias), status: 204}
+		},
+		"GET /idps/{alias}/mappers": idp(200, ""),
+		"PUT /idps/{alias}/mappers": func(w *world, role core.RoleID) sample {
+			s := idp(202, `{"email":"mail","groups":"memberOf","uid":"uidNumber","gid":"gidNumber","supplementaryGroups":"gids","firstName":"givenName","lastName":"sn"}`)(w, role)
+			s.empty = true // all defaults
+			return s
+		},
+		"POST /idps/{alias}/keys":    idp(200, ""),
+		"POST /idps/{alias}/refresh": idp(200, ""),
+		"POST /idps/{alias}/test":    idp(201, ""),
+		"GET /sso/traces":            fixed(200, ""),
+		"GET /sso/traces/{id}": func(w *world, _ core.RoleID) sample {
+			return sample{id: w.trace(acme), foreign: w.trace(globex), status: 200}
+		},
+
+		"GET /keys": fixed(200, ""),
 		"POST /keys/{id}/revoke": func(w *world, _ core.RoleID) sample {
 			return sample{id: w.key(acme, keys.RS256), foreign: w.key(globex, keys.ES256), status: 204}
 		},

@@ -21,7 +21,7 @@ func putSettings(c *call) (reply, error) {
 		*set = org.Settings{
 			IdleTimeout: seconds(req.IdleTimeout), AbsoluteLifetime: seconds(req.AbsoluteLifetime),
 			AccessTokenLife: seconds(req.AccessTokenLife), ClusterTokenLife: seconds(req.ClusterTokenLife),
-			PasswordGrant: req.PasswordGrant,
+			PasswordGrant: req.PasswordGrant, Security: set.Security, // which has calls of its own: putSecurity
 		}
 	})
 	if err != nil {

@@ -230,6 +230,7 @@ func getMe(c *call) (reply, error) {
 	me.ID, me.Username, me.LastLogin = string(c.user.ID), string(c.user.Email), c.user.LastLogin
 	me.FirstName, me.LastName, me.IsLocal = c.user.FirstName, c.user.LastName, c.user.Local
 	me.Groups = append(me.Groups, c.user.AllGroups()...)
+	me.UID, me.GID, me.SupplementaryGroups = c.user.UID, c.user.GID, c.user.SupplementaryGroups
 	return ok(me)
 }
 

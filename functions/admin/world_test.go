@@ -27,6 +27,7 @@ import (
 	"github.com/fleetpass/fleetpass/core/org"
 	"github.com/fleetpass/fleetpass/core/policy"
 	"github.com/fleetpass/fleetpass/core/session"
+	"github.com/fleetpass/fleetpass/core/sso"
 	"github.com/fleetpass/fleetpass/core/store"
 	"github.com/fleetpass/fleetpass/core/sync"
 	"github.com/fleetpass/fleetpass/core/token"
@@ -44,11 +45,12 @@ const (
 type world struct {
 	testing.TB
 	Deps
-	handler http.Handler
-	queue   *queue
-	admins  map[core.TenantID]directory.User
-	tokens  map[string]string
-	n       int
+	handler  http.Handler
+	queue    *queue
+	provider *provider // behind every identity provider
+	admins   map[core.TenantID]directory.User
+	tokens   map[string]string
+	n        int
 
 	mu  gosync.Mutex
 	now time.Time
@@ -68,7 +70,7 @@ func (q *queue) Send(_ context.Context, m ...sync.Message) error {
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{TB: t, queue: &queue{}, now: time.Date(2026, 5, 4, 9, 0, 0, 0, time.UTC), admins: map[core.TenantID]directory.User{}, tokens: map[string]string{}}
+	w := &world{TB: t, queue: &queue{}, provider: &provider{}, now: time.Date(2026, 5, 4, 9, 0, 0, 0, time.UTC), admins: map[core.TenantID]directory.User{}, tokens: map[string]string{}}
 	clock := func() time.Time {
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -88,6 +90,12 @@ func newWorld(t testing.TB) *world {
 		Sync:      &sync.Service{DB: db, Now: clock},
 	}
 	w.Directory.Keeps = w.Access.KeepsAdministrator
+	w.provider.certificates = [][]byte{certificate(t, w.now.AddDate(5, 0, 0))}
+	w.SSO = &sso.Service{
+		DB: db, Ring: ring, Directory: w.Directory, Sessions: &session.Service{DB: db, Ring: ring, Now: clock}, Now: clock, Base: base,
+		Providers:      map[sso.Kind]sso.Provider{sso.SAML: w.provider, sso.OIDC: w.provider, sso.OpenShift: w.provider},
+		Administrators: w.Access.Administrators,
+	}
 	_, err = w.Org.EnsureSystem(t.Context())
 	w.must(err)
 	operator := core.SystemActor(core.SystemTenant)
