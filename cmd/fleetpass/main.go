@@ -129,7 +129,7 @@ func (a *app) root() *cobra.Command {
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
 		a.loginCommand(), a.logoutCommand(), a.whoamiCommand(), a.tokenCommand(), a.kubeconfigCommand(), a.credentialCommand(),
-		a.accessRuleCommand(), a.canICommand(), a.clusterCommand(), a.syncCommand(), a.storeCommand(), a.versionCommand(),
+		a.accessRuleCommand(), a.canICommand(), a.clusterCommand(), a.syncCommand(), a.ssoCommand(), a.storeCommand(), a.versionCommand(),
 	)
 	return root
 }

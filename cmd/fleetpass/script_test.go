@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,6 +24,7 @@ import (
 	"github.com/fleetpass/fleetpass/core/sync"
 	"github.com/fleetpass/fleetpass/localdev/cluster"
 	"github.com/fleetpass/fleetpass/localdev/e2e"
+	"github.com/fleetpass/fleetpass/localdev/idp"
 	"github.com/fleetpass/fleetpass/localdev/stack"
 )
 
@@ -41,7 +44,8 @@ func TestMain(m *testing.M) {
 }
 
 // personBrowser is a person with a browser: it opens the address in its argument and signs in as $PERSON with $PASSWORD.
-// For PERSON "nobody" it opens the tab and goes for a coffee. Each visit leaves a line in $TABS.
+// For PERSON "nobody" it opens the tab and goes for a coffee. Each visit leaves a line in $TABS. Where $PROVIDER is set, the
+// address leads to an identity provider, which misbehaves as $MISBEHAVE says; whatever page the person ends at, they read it.
 func personBrowser() {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
@@ -64,6 +68,11 @@ func personBrowser() {
 	b := e2e.NewBrowser(nil)
 	_, err := b.Visit(ctx, os.Args[1])
 	check(err)
+	if os.Getenv("PROVIDER") != "" {
+		_, err := b.AtProvider(ctx, stack.Person{Email: os.Getenv("PERSON"), Password: os.Getenv("PASSWORD")}, idp.Fault(os.Getenv("MISBEHAVE")))
+		check(err)
+		return
+	}
 	page, err := b.Submit(ctx, map[string]string{"username": os.Getenv("PERSON"), "password": os.Getenv("PASSWORD")})
 	check(err)
 	if !strings.Contains(page, "You are signed in") {
@@ -126,7 +135,15 @@ func (s *site) setup(env *testscript.Env) error {
 		"ADA="+seed.Researcher.Email, "ADA_PASSWORD="+seed.Researcher.Password,
 		"BOB="+seed.Colleague.Email, "BOB_PASSWORD="+seed.Colleague.Password, "GROUP="+seed.Group,
 		"EAST="+string(seed.Clusters[0].ID), "WEST="+string(seed.Clusters[1].ID),
+		"GRACE="+seed.Federated[0].Email, "GRACE_PASSWORD="+seed.Federated[0].Password,
+		"LINUS="+seed.Federated[1].Email, "LINUS_PASSWORD="+seed.Federated[1].Password,
 	)
+	if s.stack != nil {
+		env.Vars = append(env.Vars, "METADATA="+s.stack.IDP.EntityID(), "DISCOVERY="+s.stack.IDP.DiscoveryURL())
+		published := httptest.NewRecorder()
+		s.stack.IDP.ServeHTTP(published, httptest.NewRequest(http.MethodGet, s.stack.IDP.EntityID(), nil))
+		return os.WriteFile(filepath.Join(env.WorkDir, "metadata.xml"), published.Body.Bytes(), 0o600)
+	}
 	return nil
 }
 

@@ -57,6 +57,15 @@ func showMe(w io.Writer, acc *account, me api.Me) {
 	if name := strings.TrimSpace(me.FirstName + " " + me.LastName); name != "" {
 		rows = append(rows, []string{"  name", name})
 	}
+	if me.UID != nil {
+		rows = append(rows, []string{"  uid", fmt.Sprint(*me.UID)})
+	}
+	if me.GID != nil {
+		rows = append(rows, []string{"  gid", fmt.Sprint(*me.GID)})
+	}
+	if len(me.SupplementaryGroups) > 0 {
+		rows = append(rows, []string{"  supplementary groups", strings.Trim(fmt.Sprint(me.SupplementaryGroups), "[]")})
+	}
 	if s, err := acc.load(); err == nil && s.Access != "" {
 		rows = append(rows, []string{"  token", "ends " + until(s.Expires, time.Now()) + ", and is renewed by itself"})
 	}
