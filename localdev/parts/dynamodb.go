@@ -126,14 +126,14 @@ func sourceDir(ctx context.Context) (string, error) {
 }
 
 func startDynamoDB(ctx context.Context, java, folder string) (endpoint string, stop func(), err error) {
-	port, err := freePort()
+	port, err := FreePort()
 	if err != nil {
 		return "", nil, err
 	}
 	endpoint = "http://127.0.0.1:" + port
 	cmd := exec.Command(java, "-Xmx256m", "-Djava.library.path=./DynamoDBLocal_lib", "-jar", "DynamoDBLocal.jar", "-inMemory", "-sharedDb", "-port", port, "-disableTelemetry")
 	cmd.Dir = folder
-	stop, err = serve(ctx, "DynamoDB Local", cmd, endpoint, anyStatus)
+	stop, err = Serve(ctx, "DynamoDB Local", cmd, endpoint, anyStatus)
 	return endpoint, stop, err
 }
 

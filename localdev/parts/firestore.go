@@ -74,13 +74,13 @@ func firestoreJar() string {
 func isOK(status int) bool { return status == http.StatusOK }
 
 func startFirestore(ctx context.Context, java, jar string) (host string, stop func(), err error) {
-	port, err := freePort()
+	port, err := FreePort()
 	if err != nil {
 		return "", nil, err
 	}
 	host = net.JoinHostPort("127.0.0.1", port)
 	cmd := exec.Command(java, "-Xmx512m", "-cp", jar, "com.google.cloud.datastore.emulator.firestore.CloudFirestore", "start", "--host=127.0.0.1", "--port="+port)
-	stop, err = serve(ctx, "the Firestore emulator", cmd, "http://"+host, isOK)
+	stop, err = Serve(ctx, "the Firestore emulator", cmd, "http://"+host, isOK)
 	return host, stop, err
 }
 

@@ -15,8 +15,8 @@ import (
 // startWithin is how long a part may take to answer. On a machine that does nothing else they take 1.5 s.
 const startWithin = 60 * time.Second
 
-// serve starts a part and waits until it answers at address with a status that is good. stop ends it.
-func serve(ctx context.Context, name string, cmd *exec.Cmd, address string, good func(status int) bool) (stop func(), err error) {
+// Serve starts a part and waits until it answers at address with a status that is good. stop ends it.
+func Serve(ctx context.Context, name string, cmd *exec.Cmd, address string, good func(status int) bool) (stop func(), err error) {
 	var said lastBytes
 	cmd.Stdout, cmd.Stderr = &said, &said
 	done, err := Start(cmd)
@@ -58,7 +58,8 @@ func await(ctx context.Context, address string, good func(status int) bool, ende
 	}
 }
 
-func freePort() (string, error) {
+// FreePort returns a port of 127.0.0.1 that nothing listens on at the moment.
+func FreePort() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err
