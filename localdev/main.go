@@ -33,10 +33,11 @@ func main() {
 
 // flags are what the command line chooses.
 type flags struct {
-	dir, https, http string
-	runtime          string
-	demo, build      bool
-	alone, verbose   bool
+	dir, https, http  string
+	idpHTTPS, idpHTTP string
+	runtime           string
+	demo, build       bool
+	alone, verbose    bool
 }
 
 func run(ctx context.Context, args []string, out io.Writer) error {
@@ -45,6 +46,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	set.StringVar(&f.dir, "dir", ".dev", "folder that keeps the data, the keys and the clusters")
 	set.StringVar(&f.https, "https", "127.0.0.1:8443", "address for issuers, APIs and clusters")
 	set.StringVar(&f.http, "http", "127.0.0.1:8080", "address for browsers")
+	set.StringVar(&f.idpHTTPS, "idp-https", "127.0.0.1:8444", "address of the identity provider, for the system")
+	set.StringVar(&f.idpHTTP, "idp-http", "127.0.0.1:8081", "address of the identity provider, for browsers")
 	set.StringVar(&f.runtime, "runtime", "", "what the functions run in: lambda or gcf, as built for that cloud; default: this process")
 	set.BoolVar(&f.demo, "demo", false, "tell the main story on a fresh system, check every step, and end")
 	set.BoolVar(&f.build, "build", false, "only build the demo clusters' programs, for the tests")
@@ -84,7 +87,7 @@ func dev(ctx context.Context, f flags, out io.Writer) error {
 			return err
 		}
 	}
-	s, err := stack.New(stack.Options{Dir: dir, HTTPS: f.https, HTTP: f.http, Runtime: runtime})
+	s, err := stack.New(stack.Options{Dir: dir, HTTPS: f.https, HTTP: f.http, IDPHTTPS: f.idpHTTPS, IDPHTTP: f.idpHTTP, Runtime: runtime})
 	if err != nil {
 		return err
 	}
@@ -142,7 +145,11 @@ Fleetpass is up.
   %-18[6]s  %[7]s   researcher, in group %[8]s
   %-18[9]s  %[10]s   researcher, in group %[8]s
 
+  %-18[16]s  %[17]s   signs in at the identity provider, by SAML
+  %-18[18]s  %[19]s   signs in at the identity provider, by OpenID Connect
+
   The operator, who makes tenants: %[14]s  %[15]s  at %[1]s/t/system/
+  The identity provider, which can misbehave on demand: %[20]s/
 
 In another terminal, as the researcher:
 
@@ -159,10 +166,15 @@ In a third, as the administrator (FLEETPASS_CONFIG_DIR keeps the two apart):
   fleetpass login --server %[3]s --ca %[12]s
   fleetpass access-rule create --user %[6]s --role "L1 researcher" --project team-a
 
-and the Job is allowed a moment later, until you delete the rule. Ctrl-C ends all of it.
+and the Job is allowed a moment later, until you delete the rule. To see why somebody cannot sign in, have the provider misbehave:
+
+  fleetpass sso test corp
+
+Ctrl-C ends all of it.
 
 `, s.BrowserBase, seed.Tenant, s.OAuth.Issuer(seed.Tenant), seed.Admin.Email, seed.Admin.Password, seed.Researcher.Email, seed.Researcher.Password,
-		seed.Group, seed.Colleague.Email, seed.Colleague.Password, bin, s.CAFile, stack.Namespace("team-a"), seed.Operator.Email, seed.Operator.Password)
+		seed.Group, seed.Colleague.Email, seed.Colleague.Password, bin, s.CAFile, stack.Namespace("team-a"), seed.Operator.Email, seed.Operator.Password,
+		seed.Federated[0].Email, seed.Federated[0].Password, seed.Federated[1].Email, seed.Federated[1].Password, s.IDP.Pages())
 }
 
 // demo tells the story on a system of its own, which leaves nothing behind.

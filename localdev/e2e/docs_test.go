@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -8,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fleetpass/fleetpass/localdev/idp"
 	"github.com/fleetpass/fleetpass/localdev/stack"
 )
 
@@ -45,8 +47,8 @@ func words(command string) (out []string) {
 func TestREADMETour(t *testing.T) {
 	f := joined(t)
 	all := blocks(read(t, "README.md"))
-	if len(all) != 3 {
-		t.Fatalf("%d shell blocks in README.md: the two commands, the researcher and the administrator", len(all))
+	if len(all) != 4 {
+		t.Fatalf("%d shell blocks in README.md: the two commands, the researcher, the administrator, and single sign-on", len(all))
 	}
 	for _, l := range all[0] {
 		target := strings.Fields(strings.TrimPrefix(l, "make "))[0]
@@ -64,6 +66,17 @@ func TestREADMETour(t *testing.T) {
 		switch {
 		case args[0] == "fleetpass" && args[1] == "login":
 			err = p.login(t.Context(), args[1:]...)
+		case strings.HasPrefix(command, "fleetpass sso test"):
+			tester := *p
+			tester.browse = func(ctx context.Context, link string) error {
+				b := NewBrowser(nil)
+				if _, err := b.Visit(ctx, link); err != nil {
+					return err
+				}
+				_, err := b.AtProvider(ctx, f.Seed.Federated[0].Person, idp.Behave)
+				return err
+			}
+			err = tester.login(t.Context(), args[1:]...)
 		case args[0] == "fleetpass":
 			out, err = p.Fleetpass(t.Context(), args[1:]...)
 			// Its exit code says whether a cluster is behind, which it may well be a moment after a change.
@@ -103,6 +116,9 @@ func TestREADMETour(t *testing.T) {
 		for _, l := range all[i+1] {
 			run(p, l)
 		}
+	}
+	for _, l := range all[3] {
+		run(terminals[1], l)
 	}
 	at, err := (&story{Fleet: f}).at(t.Context(), terminals[0], "gpu-east", f.East)
 	must(t, err)

@@ -140,6 +140,9 @@ func TestGolangJWT(t *testing.T) {
 	}
 }
 
+// installWithin bounds an installation by npm: a few packages, a few seconds where the registry answers.
+const installWithin = 3 * time.Minute
+
 // npm's openid-client, a certified relying party, run by Node.js.
 func TestOpenIDClient(t *testing.T) {
 	node, err := exec.LookPath("node")
@@ -156,9 +159,13 @@ func TestOpenIDClient(t *testing.T) {
 		must(t, err)
 		must(t, os.WriteFile(filepath.Join(dir, f), data, 0o600))
 	}
-	install := exec.CommandContext(t.Context(), npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund")
-	install.Dir = dir
-	if out, err := install.CombinedOutput(); err != nil {
+	installing, done := context.WithTimeout(t.Context(), installWithin)
+	defer done()
+	install := exec.CommandContext(installing, npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund")
+	install.Dir, install.WaitDelay = dir, 5*time.Second // what npm started may hold its output open
+	if out, err := install.CombinedOutput(); installing.Err() != nil {
+		t.Fatalf("npm ci was not done within %v, so the package registry hardly answers: %v: %s", installWithin, err, out)
+	} else if err != nil {
 		t.Fatalf("npm ci: %v: %s", err, out)
 	}
 	s, seed := system(t)

@@ -811,11 +811,21 @@ func testRemovals(t *testing.T, s *site) {
 	viewer := func(who core.Subject) core.Rule { return s.grant(who, policy.Viewer, p.ID) }
 	const name = "fleetpass-viewer-ns"
 	guy := s.mint("guy@example.com")
-	sees := func() bool { return s.can(guy, "list", "", "pods", ns) }
+	// The API server answers from a cache that follows its store by a moment, so what is expected is waited for.
+	settles := func(want bool) bool {
+		for range 40 {
+			if s.can(guy, "list", "", "pods", ns) == want {
+				return want
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		return !want
+	}
+	sees := func() bool { return settles(false) } // whether guy goes on seeing
 	begin := func() core.Rule {
 		t.Helper()
 		r := viewer(core.UserSubject("guy@example.com"))
-		if s.reconcile(false); !sees() {
+		if s.reconcile(false); !settles(true) {
 			t.Fatal("not bound")
 		}
 		return r

@@ -49,7 +49,8 @@ func (p *gcfRuntime) open(ctx context.Context, c *functions.Config) error {
 	p.local.atClose(stop)
 	p.project = "fleetpass-" + strings.ToLower(rand.Text()[:8])
 	place := "projects/" + p.project + "/locations/local"
-	signingKey, macKey, queueName := place+"/keyRings/fleetpass/cryptoKeys/signing", place+"/keyRings/fleetpass/cryptoKeys/mac", place+"/queues/fleetpass-sync"
+	ring, queueName := place+"/keyRings/fleetpass/cryptoKeys/", place+"/queues/fleetpass-sync"
+	signingKey, macKey, ssoKey := ring+"signing", ring+"mac", ring+"sso"
 	account := "tasks@" + p.project + ".example"
 	client, err := apiv1.NewClient(ctx, firestore.Emulator(emulator)...)
 	if err != nil {
@@ -63,7 +64,7 @@ func (p *gcfRuntime) open(ctx context.Context, c *functions.Config) error {
 			return err
 		}
 	}
-	keys, err := p.local.grpc(gcpkmsstandin.New(signingKey, macKey))
+	keys, err := p.local.grpc(gcpkmsstandin.New(signingKey, macKey, ssoKey))
 	if err != nil {
 		return err
 	}
@@ -77,7 +78,7 @@ func (p *gcfRuntime) open(ctx context.Context, c *functions.Config) error {
 		return err
 	}
 	p.local.atClose(func() { _ = wrapping.Close() })
-	if c.Wrapper, err = gcpkms.New(wrapping, gcpkms.Config{Signing: signingKey, MAC: macKey}); err != nil {
+	if c.Wrapper, err = gcpkms.New(wrapping, gcpkms.Config{Signing: signingKey, MAC: macKey, SSO: ssoKey}); err != nil {
 		return err
 	}
 	queue, err := cloudtasks.Dial(ctx, tasks)
@@ -92,7 +93,7 @@ func (p *gcfRuntime) open(ctx context.Context, c *functions.Config) error {
 	c.DB = p.db
 	p.env = append(common(*c, p.dir), "PATH="+os.Getenv("PATH"), "HOME="+p.dir,
 		firestore.EmulatorVariable+"="+emulator, "FLEETPASS_KMS_EMULATOR_HOST="+keys, "CLOUD_TASKS_EMULATOR_HOST="+tasks,
-		"FLEETPASS_PROJECT="+p.project, "FLEETPASS_KMS_SIGNING_KEY="+signingKey, "FLEETPASS_KMS_MAC_KEY="+macKey,
+		"FLEETPASS_PROJECT="+p.project, "FLEETPASS_KMS_SIGNING_KEY="+signingKey, "FLEETPASS_KMS_MAC_KEY="+macKey, "FLEETPASS_KMS_SSO_KEY="+ssoKey,
 		"FLEETPASS_QUEUE="+queueName, "FLEETPASS_SYNC_URL="+url, "FLEETPASS_TASKS_ACCOUNT="+account)
 	return nil
 }

@@ -76,7 +76,8 @@ func (l *locals) log(dir, function string) (io.Writer, error) {
 
 // common is the part of a function's environment that is the same in every cloud.
 func common(c functions.Config, dir string) []string {
-	env := []string{"FLEETPASS_BASE=" + c.Base, "FLEETPASS_BROWSER_BASE=" + c.BrowserBase, "FLEETPASS_ISSUER_CA_FILE=" + filepath.Join(dir, "ca.crt")}
+	env := []string{"FLEETPASS_BASE=" + c.Base, "FLEETPASS_BROWSER_BASE=" + c.BrowserBase, "FLEETPASS_ISSUER_CA_FILE=" + filepath.Join(dir, "ca.crt"),
+		"FLEETPASS_OUTBOUND_ALLOW=" + c.Outbound.String()}
 	for _, e := range os.Environ() {
 		if strings.HasPrefix(e, "OTEL_") { // where to send traces and metrics
 			env = append(env, e)

@@ -16,8 +16,8 @@ import (
 	"github.com/fleetpass/fleetpass/core/policy"
 )
 
-// Seed is what the local system is filled with: an operator, a tenant with an administrator and two researchers, and a
-// fleet of two clusters that are known but have not joined yet.
+// Seed is what the local system is filled with: an operator, a tenant with an administrator and two researchers, two
+// connections to an identity provider with a person in each, and a fleet of two clusters that are known but have not joined yet.
 type Seed struct {
 	Operator   Person        `json:"operator"` // of tenant system: makes, suspends and erases tenants
 	Tenant     core.TenantID `json:"tenant"`
@@ -26,6 +26,9 @@ type Seed struct {
 	Colleague  Person        `json:"colleague"`  // in Group
 	Group      string        `json:"group"`      // Viewer in the account, so its name is in every cluster's tokens
 	Clusters   []Cluster     `json:"clusters"`
+
+	Federated    []Federated `json:"federated"`    // people of the identity provider, one for each connection
+	ClientSecret string      `json:"clientSecret"` // of the tenant's connection "partner" at the identity provider
 }
 
 // Person is somebody who can sign in. The passwords are random: nothing in this repository opens anything.
@@ -50,10 +53,13 @@ func (s *Stack) Seed(ctx context.Context) (Seed, error) {
 	var seed Seed
 	if s.Welcome == "" || s.seeded { // the store was there before, or was seeded by now
 		data, err := os.ReadFile(file)
-		if err != nil {
-			return seed, err
+		if err == nil {
+			err = json.Unmarshal(data, &seed)
 		}
-		return seed, json.Unmarshal(data, &seed)
+		if err == nil {
+			err = s.register(ctx, seed)
+		}
+		return seed, err
 	}
 	seed, err := s.seed(ctx)
 	if err != nil {
@@ -112,6 +118,13 @@ func (s *Stack) seed(ctx context.Context) (Seed, error) {
 	}
 	if seed.Clusters[0].Name > seed.Clusters[1].Name {
 		seed.Clusters[0], seed.Clusters[1] = seed.Clusters[1], seed.Clusters[0]
+	}
+	seed.Federated = []Federated{{Person{"grace@corp.example", password()}, "corp"}, {Person{"linus@partner.example", password()}, "partner"}}
+	if err := s.seedConnections(ctx, &seed); err != nil {
+		return seed, err
+	}
+	if err := s.register(ctx, seed); err != nil {
+		return seed, err
 	}
 	viewer, _ := policy.RoleByName("Viewer")
 	_, err = s.Access.Seed(ctx, t, access.NewRule{Subject: core.GroupSubject(core.GroupName(seed.Group)), Role: viewer.ID, Scope: core.AccountScope(t), Reason: "seeded"})

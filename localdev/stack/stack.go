@@ -5,6 +5,7 @@
 package stack
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -21,6 +22,7 @@ import (
 	"github.com/fleetpass/fleetpass/adapters/otlp"
 	"github.com/fleetpass/fleetpass/core"
 	"github.com/fleetpass/fleetpass/functions"
+	"github.com/fleetpass/fleetpass/localdev/idp"
 	"github.com/fleetpass/fleetpass/localdev/pki"
 )
 
@@ -39,6 +41,15 @@ type Options struct {
 	Dir   string // keeps the store, the master key and the certificates; empty: a temporary folder
 	HTTPS string // address to listen on for issuers, APIs and clusters; default 127.0.0.1:0
 	HTTP  string // address to listen on for browsers; default 127.0.0.1:0
+
+	IDPHTTPS string // address of the identity provider for the system; default 127.0.0.1:0
+	IDPHTTP  string // address of the identity provider for browsers; default 127.0.0.1:0
+
+	// Apart has browsers meet the system and the identity provider as they do in the world: over TLS, on two sites, localhost
+	// and 127.0.0.1. They must trust the certificates of CAFile then. Default: plain HTTP on localhost for both, without warnings.
+	Apart bool
+
+	Ports []uint16 // on this machine, where other identity providers are
 
 	// Runtime is what the functions run in. The stores of the clouds keep nothing beyond Close. Default: InProcess.
 	Runtime Runtime
@@ -68,6 +79,9 @@ type Stack struct {
 	// System is wired in this process over the store that the functions stand on, to seed it and to look at it.
 	*functions.System
 	CAFile string // the certificate authority of Base, in PEM
+
+	// IDP is an identity provider to sign in at, beside the system.
+	IDP *idp.Provider
 
 	// Welcome makes whoever presents it the first operator, in tenant system. Empty if the store was there before.
 	Welcome string
@@ -111,14 +125,13 @@ func New(o Options) (_ *Stack, err error) {
 	if s.tick == 0 {
 		s.tick = time.Minute
 	}
-	secure, plain, err := listen(o)
+	doors, err := listen(o)
 	if err != nil {
 		return nil, err
 	}
 	defer func() {
-		if err != nil { // closed twice where a server has them already
-			_ = secure.Close()
-			_ = plain.Close()
+		if err != nil {
+			doors.close() // twice where a server has them already
 		}
 	}()
 	ca, err := pki.Open(s.dir, "Fleetpass on this machine")
@@ -140,8 +153,12 @@ func New(o Options) (_ *Stack, err error) {
 	}
 	s.telemetry = telemetry
 	c := functions.Config{
-		Telemetry: telemetry.Recorder(), Dial: kubernetes.Dial, Base: "https://localhost:" + port(secure), BrowserBase: "http://localhost:" + port(plain), IssuerCA: string(ca.PEM),
-		Now: o.Now, Log: s.log,
+		Telemetry: telemetry.Recorder(), Dial: kubernetes.Dial, Base: "https://localhost:" + port(doors.https), BrowserBase: "http://localhost:" + port(doors.http), IssuerCA: string(ca.PEM),
+		Now: o.Now, Log: s.log, Outbound: outboundPolicy(o.Ports, doors.idpHTTPS),
+	}
+	c.Providers = providers(c.Outbound)
+	if o.Apart {
+		c.BrowserBase = c.Base
 	}
 	switch o.Runtime {
 	case InProcess:
@@ -162,12 +179,15 @@ func New(o Options) (_ *Stack, err error) {
 	if s.Welcome, err = s.Org.EnsureSystem(ctx); err != nil {
 		return nil, err
 	}
+	if err := s.serveIDP(doors, pair, o.Apart); err != nil {
+		return nil, err
+	}
 	handler, err := s.platform.serve(ctx, s, &s.running)
 	if err != nil {
 		return nil, err
 	}
-	s.serve(tls.NewListener(secure, &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}), handler)
-	s.serve(plain, handler)
+	s.serve(tls.NewListener(doors.https, &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}), handler)
+	s.serve(doors.http, handler)
 	return s, nil
 }
 
@@ -185,25 +205,29 @@ func (s *Stack) every(ctx context.Context, do func()) {
 	}
 }
 
-// listen takes the two ports. A busy one is named with the flag that chooses another.
-func listen(o Options) (secure, plain net.Listener, err error) {
-	open := func(flag, address string) (net.Listener, error) {
-		if address == "" {
-			address = "127.0.0.1:0"
+// doors are the ports that a system listens on.
+type doors struct{ https, http, idpHTTPS, idpHTTP net.Listener }
+
+func (d doors) close() {
+	for _, l := range []net.Listener{d.https, d.http, d.idpHTTPS, d.idpHTTP} {
+		if l != nil {
+			_ = l.Close()
 		}
-		l, err := net.Listen("tcp", address)
-		if err != nil {
-			return nil, fmt.Errorf("cannot listen on %s (choose another with -%s): %w", address, flag, err)
+	}
+}
+
+// listen takes the ports. A busy one is named with the flag that chooses another.
+func listen(o Options) (d doors, err error) {
+	for _, l := range []struct {
+		flag, address string
+		into          *net.Listener
+	}{{"https", o.HTTPS, &d.https}, {"http", o.HTTP, &d.http}, {"idp-https", o.IDPHTTPS, &d.idpHTTPS}, {"idp-http", o.IDPHTTP, &d.idpHTTP}} {
+		if *l.into, err = net.Listen("tcp", cmp.Or(l.address, "127.0.0.1:0")); err != nil {
+			d.close()
+			return doors{}, fmt.Errorf("cannot listen on %s (choose another with -%s): %w", l.address, l.flag, err)
 		}
-		return l, nil
 	}
-	if secure, err = open("https", o.HTTPS); err != nil {
-		return nil, nil, err
-	}
-	if plain, err = open("http", o.HTTP); err != nil {
-		_ = secure.Close()
-	}
-	return secure, plain, err
+	return d, nil
 }
 
 func port(l net.Listener) string {
