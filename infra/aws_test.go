@@ -22,9 +22,12 @@ var everythingAWS = map[string]cty.Value{
 	"alarm_topic_arn":  cty.StringVal("topic"),
 	"xray":             cty.True,
 	"table_name":       cty.StringVal("restored"),
+	"outbound_allow":   cty.StringVal("10.0.0.0/8,:8500"),
 	"key_operators":    cty.ListVal([]cty.Value{cty.StringVal("operator")}),
 	"otel":             cty.ObjectVal(map[string]cty.Value{"endpoint": cty.StringVal("https://otlp"), "headers": cty.StringVal("a=b")}),
 	"sync_network": cty.ObjectVal(map[string]cty.Value{"subnet_ids": cty.ListVal([]cty.Value{cty.StringVal("s")}),
+		"security_group_ids": cty.ListVal([]cty.Value{cty.StringVal("g")})}),
+	"provider_network": cty.ObjectVal(map[string]cty.Value{"subnet_ids": cty.ListVal([]cty.Value{cty.StringVal("p")}),
 		"security_group_ids": cty.ListVal([]cty.Value{cty.StringVal("g")})}),
 	"edge": cty.ObjectVal(map[string]cty.Value{"web_acl_arn": cty.StringVal("acl"), "certificate_arn": cty.StringVal("certificate"), "secret": cty.StringVal("secret")}),
 }
@@ -173,7 +176,7 @@ func checkRole(m *configuration, name string, got []statement, p permission, tri
 	}
 	if len(m.given) > 0 { // everything that is optional
 		want = append(want, statement{Sid: "Trace", Action: some{"xray:PutTelemetryRecords", "xray:PutTraceSegments"}, Resource: some{"*"}})
-		if is(functions.Queue) {
+		if is(functions.Queue) || is(functions.Schedule) || slices.Contains(p.Unwrap, "sso") {
 			want = append(want, statement{Sid: "Network", Action: some{"ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface", "ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets"}, Resource: some{"*"}})
 		}
 	}
@@ -272,7 +275,7 @@ func checkStoreAWS(m *configuration, made func(string) map[string]instance, perm
 	}
 	statements := bySid(key.statements())
 	for verb, action := range map[string]string{"Wrap": "kms:Encrypt", "Unwrap": "kms:Decrypt"} {
-		for _, purpose := range []string{"signing", "mac"} {
+		for _, purpose := range []string{"signing", "mac", "sso"} {
 			var want []string
 			for name, p := range perms {
 				purposes := p.Wrap
@@ -318,7 +321,7 @@ func TestAWS(t *testing.T) {
 			read := maps.Clone(reads)
 			if len(given) == 0 { // what is optional is not set, and set if it is asked for
 				maps.DeleteFunc(read, func(k string, _ bool) bool {
-					return strings.HasPrefix(k, "OTEL_") || k == "FLEETPASS_WELCOME_SHA256" || k == "FLEETPASS_EDGE_SHA256"
+					return strings.HasPrefix(k, "OTEL_") || k == "FLEETPASS_WELCOME_SHA256" || k == "FLEETPASS_OUTBOUND_ALLOW" || k == "FLEETPASS_EDGE_SHA256"
 				})
 			}
 			for _, b := range append(bad, checkAWS(m, allPermissions(t), read)...) {

@@ -26,7 +26,7 @@ var expected = []struct{ address, path, want, file, old, new string }{
 	{"aws_iam_role.function", "assume_role_policy.Statement.0.Condition", `{"StringEquals":{"aws:SourceAccount":"data.aws_caller_identity.current.account_id"}}`, "aws/roles.tf", `      Condition = { StringEquals = { "aws:SourceAccount" = data.aws_caller_identity.current.account_id } }`, ""},
 	{"aws_iam_role_policy.function", "role", "aws_iam_role.function[{key}].id", "aws/roles.tf", "role   = aws_iam_role.function[each.key].id", `role   = aws_iam_role.function["jwks"].id`},
 	{"aws_kms_key.keys", "policy.Statement.0.Principal", `{"AWS":"arn:data.aws_partition.current.partition:iam::data.aws_caller_identity.current.account_id:root"}`, "aws/store.tf", "Principal = { AWS = local.root }", `Principal = { AWS = [local.root, "999999999999"] }`},
-	{"aws_kms_key.keys", "policy.Statement.#", "6", "aws/store.tf", "[local.key_administration],\n", "[local.key_administration, local.key_administration],\n"},
+	{"aws_kms_key.keys", "policy.Statement.#", "8", "aws/store.tf", "[local.key_administration],\n", "[local.key_administration, local.key_administration],\n"},
 	{"aws_kms_key.table", "policy.Statement.#", "3", "aws/store.tf", "      local.key_administration,\n", "      local.key_administration, local.key_administration,\n"},
 	{"aws_kms_key.table", "policy.Statement.1.Principal", `{"AWS":"*"}`, "aws/store.tf", `Principal = { AWS = "*" }`, `Principal = { AWS = local.root }`},
 	{"aws_kms_key.table", "policy.Statement.1.Condition", `{"StringEquals":{"kms:CallerAccount":"data.aws_caller_identity.current.account_id","kms:ViaService":"dynamodb.data.aws_region.current.name.amazonaws.com"}}`, "aws/store.tf", `          "kms:CallerAccount" = data.aws_caller_identity.current.account_id` + "\n", ""},
@@ -54,7 +54,7 @@ var expected = []struct{ address, path, want, file, old, new string }{
 	{"aws_lambda_function.function", "environment.0.variables.FLEETPASS_EDGE_SHA256", "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b", "aws/functions.tf", "sha256(var.edge.secret)", "var.edge.secret"},
 
 	// What calls, and what becomes of what fails.
-	{"aws_lambda_function.function[sync]", "timeout", "60", "aws/functions.tf", `sync       = { memory = 512, timeout = 60 }`, `sync       = { memory = 512, timeout = 29 }`},
+	{"aws_lambda_function.function[sync]", "timeout", "60", "aws/functions.tf", `sync         = { memory = 512, timeout = 60 }`, `sync         = { memory = 512, timeout = 29 }`},
 	{"aws_lambda_event_source_mapping.stream", "starting_position", "TRIM_HORIZON", "aws/triggers.tf", `"TRIM_HORIZON"`, `"LATEST"`},
 	{"aws_lambda_event_source_mapping.stream", "maximum_retry_attempts", "30", "aws/triggers.tf", "maximum_retry_attempts             = 30", "maximum_retry_attempts             = 0"},
 	{"aws_lambda_event_source_mapping.stream", "maximum_record_age_in_seconds", "21600", "aws/triggers.tf", "= 21600", "= 60"},
@@ -69,6 +69,12 @@ var expected = []struct{ address, path, want, file, old, new string }{
 	{"aws_lambda_function_event_invoke_config.minute", "maximum_retry_attempts", "0", "aws/triggers.tf", "maximum_retry_attempts       = 0", "maximum_retry_attempts       = 2"},
 	{"aws_lambda_function_event_invoke_config.minute", "maximum_event_age_in_seconds", "60", "aws/triggers.tf", "maximum_event_age_in_seconds = 60", "maximum_event_age_in_seconds = 3600"},
 	{"aws_lambda_function_event_invoke_config.minute", "destination_config", "(null)", "aws/triggers.tf", "maximum_event_age_in_seconds = 60\n", "maximum_event_age_in_seconds = 60\n  destination_config {\n    on_failure {\n      destination = aws_sqs_queue.undelivered.arn\n    }\n  }\n"},
+
+	// Where functions run that reach into private networks: those that meet clusters or identity providers, and no other.
+	{"aws_lambda_function.function[sync]", "vpc_config.0.subnet_ids.0", "s", "aws/functions.tf", `f.trigger == "queue" ? var.sync_network`, `f.trigger == "queue" ? var.provider_network`},
+	{"aws_lambda_function.function[samlacs]", "vpc_config.0.subnet_ids.0", "p", "aws/functions.tf", `"sso") ? var.provider_network`, `"mac") ? var.provider_network`},
+	{"aws_lambda_function.function[jwks]", "vpc_config", "(null)", "aws/functions.tf", `"sso") ? var.provider_network : null`, `"sso") ? null : var.provider_network`},
+	{"aws_lambda_function.function", "environment.0.variables.FLEETPASS_OUTBOUND_ALLOW", "10.0.0.0/8,:8500", "aws/functions.tf", "FLEETPASS_OUTBOUND_ALLOW = var.outbound_allow", `FLEETPASS_OUTBOUND_ALLOW = "0.0.0.0/0"`},
 
 	// What rings.
 	{"aws_cloudwatch_metric_alarm.maintain_stopped", "treat_missing_data", "breaching", "aws/alarms.tf", "\"${each.key} has not run for five minutes; docs/operations.md, maintain_stopped\"\n  namespace           = \"AWS/Lambda\"\n  metric_name         = \"Invocations\"\n  dimensions          = { FunctionName = aws_lambda_function.function[each.key].function_name }\n  statistic           = \"Sum\"\n  period              = 300\n  evaluation_periods  = 1\n  comparison_operator = \"LessThanThreshold\"\n  threshold           = 1\n  treat_missing_data  = \"breaching\"", "\"docs/operations.md, maintain_stopped\"\n  treat_missing_data  = \"notBreaching\""},
@@ -95,15 +101,22 @@ var expected = []struct{ address, path, want, file, old, new string }{
 	{"google_service_account_iam_member.sender", "role", "roles/iam.serviceAccountUser", "gcp/accounts.tf", `"roles/iam.serviceAccountUser"`, `"roles/iam.serviceAccountTokenCreator"`},
 	{"google_service_account_iam_member.sender", "service_account_id", "google_service_account.caller[queue].name", "gcp/accounts.tf", `service_account_id = google_service_account.caller["queue"].name`, `service_account_id = google_service_account.function["token"].name`},
 	{"google_service_account_iam_member.sender", "member", "google_service_account.function[{key}].member", "gcp/accounts.tf", "member             = google_service_account.function[each.key].member", "member             = google_service_account.build.member"},
+	{"google_kms_crypto_key.key", "keys", "mac,signing,sso", "gcp/store.tf", `"mac", "sso"])`, `"mac"])`},
+	{"google_cloudfunctions2_function.function", "service_config.0.environment_variables.FLEETPASS_KMS_SSO_KEY", "google_kms_crypto_key.key[sso].id", "gcp/functions.tf", `google_kms_crypto_key.key["sso"].id`, `google_kms_crypto_key.key["signing"].id`},
+	{"google_cloudfunctions2_function.function", "service_config.0.environment_variables.FLEETPASS_OUTBOUND_ALLOW", "10.0.0.0/8,:8500", "gcp/functions.tf", "FLEETPASS_OUTBOUND_ALLOW = var.outbound_allow", `FLEETPASS_OUTBOUND_ALLOW = "0.0.0.0/0"`},
+	{"google_cloudfunctions2_function.function[sync]", "service_config.0.vpc_connector", "connector", "gcp/functions.tf", `f.trigger == "queue" ? var.sync_connector`, `f.trigger == "queue" ? null`},
+	{"google_cloudfunctions2_function.function[oidccallback]", "service_config.0.vpc_connector", "providers", "gcp/functions.tf", `"sso") ? var.provider_connector`, `"mac") ? var.provider_connector`},
+	{"google_cloudfunctions2_function.function[oidccallback]", "service_config.0.vpc_connector_egress_settings", "PRIVATE_RANGES_ONLY", "gcp/functions.tf", `"PRIVATE_RANGES_ONLY"`, `"ALL_TRAFFIC"`},
+	{"google_cloudfunctions2_function.function[jwks]", "service_config.0.vpc_connector", "(null)", "gcp/functions.tf", `"sso") ? var.provider_connector : null`, `"sso") ? null : var.provider_connector`},
 
 	// Google: the front, the logs, the triggers, the alarms.
 	{"google_compute_backend_service.function", "log_config.0.enable", "false", "gcp/front.tf", "enable = false", "enable = true"},
 	{"google_compute_security_policy.front", "rule.0.rate_limit_options.0.rate_limit_threshold.0.interval_sec", "60", "gcp/front.tf", "interval_sec = 60", "interval_sec = 1"},
 	{"google_compute_ssl_policy.front", "min_tls_version", "TLS_1_2", "gcp/front.tf", `"TLS_1_2"`, `"TLS_1_0"`},
-	{"google_logging_project_exclusion.functions", "filter", `resource.type="cloud_run_revision" AND resource.labels.service_name=("fleetpass-admin" OR "fleetpass-dispatch" OR "fleetpass-evaluate" OR "fleetpass-jwks" OR "fleetpass-kubeconfig" OR "fleetpass-login" OR "fleetpass-maintain" OR "fleetpass-sync" OR "fleetpass-token")`, "gcp/logs.tf", "filter      = local.services", "filter      = local.own_lines"},
+	{"google_logging_project_exclusion.functions", "filter", `resource.type="cloud_run_revision" AND resource.labels.service_name=("fleetpass-admin" OR "fleetpass-dispatch" OR "fleetpass-evaluate" OR "fleetpass-jwks" OR "fleetpass-kubeconfig" OR "fleetpass-login" OR "fleetpass-maintain" OR "fleetpass-oidccallback" OR "fleetpass-samlacs" OR "fleetpass-sync" OR "fleetpass-token")`, "gcp/logs.tf", "filter      = local.services", "filter      = local.own_lines"},
 	{"google_logging_project_exclusion.functions", "disabled", "(null)", "gcp/logs.tf", "filter      = local.services", "filter      = local.services\n  disabled    = true"},
-	{"google_logging_project_sink.functions", "filter", `resource.type="cloud_run_revision" AND resource.labels.service_name=("fleetpass-admin" OR "fleetpass-dispatch" OR "fleetpass-evaluate" OR "fleetpass-jwks" OR "fleetpass-kubeconfig" OR "fleetpass-login" OR "fleetpass-maintain" OR "fleetpass-sync" OR "fleetpass-token") AND NOT log_id("run.googleapis.com/requests")`, "gcp/logs.tf", ` AND NOT log_id(\"run.googleapis.com/requests\")`, ""},
-	{"google_cloudfunctions2_function.function[sync]", "service_config.0.timeout_seconds", "60", "gcp/functions.tf", `sync       = { memory = "512Mi", timeout = 60,`, `sync       = { memory = "512Mi", timeout = 30,`},
+	{"google_logging_project_sink.functions", "filter", `resource.type="cloud_run_revision" AND resource.labels.service_name=("fleetpass-admin" OR "fleetpass-dispatch" OR "fleetpass-evaluate" OR "fleetpass-jwks" OR "fleetpass-kubeconfig" OR "fleetpass-login" OR "fleetpass-maintain" OR "fleetpass-oidccallback" OR "fleetpass-samlacs" OR "fleetpass-sync" OR "fleetpass-token") AND NOT log_id("run.googleapis.com/requests")`, "gcp/logs.tf", ` AND NOT log_id(\"run.googleapis.com/requests\")`, ""},
+	{"google_cloudfunctions2_function.function[sync]", "service_config.0.timeout_seconds", "60", "gcp/functions.tf", `sync         = { memory = "512Mi", timeout = 60,`, `sync         = { memory = "512Mi", timeout = 30,`},
 	{"google_cloudfunctions2_function.function", "service_config.0.environment_variables.FLEETPASS_SYNC_URL", "https://fleetpass-sync-data.google_project.project.number.var.region.run.app", "gcp/functions.tf", "https://${var.name}-sync-", "https://${var.name}-token-"},
 	{"google_cloudfunctions2_function.function", "service_config.0.environment_variables.FLEETPASS_TASKS_ACCOUNT", "google_service_account.caller[queue].email", "gcp/functions.tf", `caller["queue"].email`, `caller["stream"].email`},
 	{"google_cloudfunctions2_function.function[dispatch]", "event_trigger.0.service_account_email", "google_service_account.caller[stream].email", "gcp/functions.tf", "service_account_email = google_service_account.caller[each.value.trigger].email", "service_account_email = google_service_account.build.email"},

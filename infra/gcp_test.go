@@ -16,10 +16,12 @@ import (
 )
 
 var everythingGoogle = map[string]cty.Value{
-	"welcome_sha256": cty.StringVal(strings.Repeat("0", 64)),
-	"rate_limit":     cty.NumberIntVal(600),
-	"sync_connector": cty.StringVal("connector"),
-	"otel":           cty.ObjectVal(map[string]cty.Value{"endpoint": cty.StringVal("https://otlp"), "headers": cty.StringVal("a=b")}),
+	"welcome_sha256":     cty.StringVal(strings.Repeat("0", 64)),
+	"outbound_allow":     cty.StringVal("10.0.0.0/8,:8500"),
+	"rate_limit":         cty.NumberIntVal(600),
+	"sync_connector":     cty.StringVal("connector"),
+	"provider_connector": cty.StringVal("providers"),
+	"otel":               cty.ObjectVal(map[string]cty.Value{"endpoint": cty.StringVal("https://otlp"), "headers": cty.StringVal("a=b")}),
 }
 
 // checkGoogle holds the module to the table, to permissions.json and to the variables that the code reads.
@@ -198,7 +200,9 @@ func TestGoogle(t *testing.T) {
 			bad := slices.Concat(m.checkReferences(schema), m.checkAdded("gcp"), m.checkWildcards(wildcards(t, "gcp"), len(given) > 0))
 			read := maps.Clone(reads)
 			if len(given) == 0 {
-				maps.DeleteFunc(read, func(k string, _ bool) bool { return strings.HasPrefix(k, "OTEL_") || k == "FLEETPASS_WELCOME_SHA256" })
+				maps.DeleteFunc(read, func(k string, _ bool) bool {
+					return strings.HasPrefix(k, "OTEL_") || k == "FLEETPASS_WELCOME_SHA256" || k == "FLEETPASS_OUTBOUND_ALLOW"
+				})
 			}
 			for _, b := range append(bad, checkGoogle(m, allPermissions(t), read)...) {
 				t.Error(b)

@@ -28,6 +28,10 @@ var unreached = map[string]string{
 	"login: item due":   "the rule of a first administrator has no end, so nothing falls due",
 	"login: item scope": "that rule is at the account, which is no item of the tree",
 
+	"samlacs: item kept":      "a SAML provider cannot be asked again, so nothing is kept to ask it with",
+	"oidccallback: item used": "an OpenID provider takes each code once itself: there is no assertion to remember",
+	"token: item user-id":     "whom a provider is asked about again is here already",
+
 	"kubeconfig: item scope": "whose rules they are is asked at the account; the scopes are listed",
 }
 
@@ -200,6 +204,7 @@ func (c *cloud) tell() {
 	c.questions(h)
 	c.clustersFail(h)
 	c.eventsFail()
+	c.identityProviders(h)
 	c.lives(h)
 }
 

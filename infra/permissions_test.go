@@ -175,6 +175,7 @@ type cloud struct {
 	clusters  map[core.ClusterID]*synctest.Memory
 	dead      map[core.ClusterID]bool  // clusters that do not answer
 	answered  map[string]map[bool]bool // by pattern: good answers, refusals
+	idp       provider                 // by whatever protocol it is spoken to
 
 	bearer   string // of acme's administrator, and when it was had
 	bearerAt time.Time
@@ -191,6 +192,7 @@ func newCloud(t *testing.T) *cloud {
 		T: t, functions: map[string]*deployed{}, routes: http.NewServeMux(), clusters: map[core.ClusterID]*synctest.Memory{}, dead: map[core.ClusterID]bool{},
 		answered: map[string]map[bool]bool{}, now: time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC),
 	}
+	c.idp = newProvider(c)
 	var err error
 	c.db, err = bolt.Open(filepath.Join(t.TempDir(), "store"), bolt.Options{NoSync: true, Now: c.clock})
 	c.must(err)
@@ -232,6 +234,7 @@ func (c *cloud) cold() {
 		var err error
 		d.System, err = functions.New(functions.Config{
 			DB: d.db, Wrapper: d.keys, Queue: d.queue, Dial: c.dial, Base: "https://fleet.test", Now: c.clock, Log: slog.New(slog.DiscardHandler), WelcomeHash: c.hash,
+			Providers: c.providers(),
 		})
 		c.must(err)
 		d.Directory.Cost = directory.Cost{Memory: 64, Time: 1, Threads: 1}
@@ -316,6 +319,11 @@ func (c *cloud) minutes(n int) {
 // that they know ("wrap signing") and put it among a tenant's ("put key"), where it signs like the others (docs/security.md).
 var signers = []string{"token", "sync"}
 
+// openers are the functions that may open the secrets that a tenant trusts us with towards its identity providers: those that
+// prove to a provider who we are, and admin, where providers are connected. It alone may make the key that they are sealed with
+// ("wrap sso"). maintain reads what providers publish, and opens nothing for it.
+var openers = []string{"login", "samlacs", "oidccallback", "token", "admin"}
+
 // Every function does exactly what permissions.json allows it, which is what its role in the cloud allows it: nothing that
 // it does is missing, and nothing is allowed that it does not do.
 func TestPermissions(t *testing.T) {
@@ -329,6 +337,12 @@ func TestPermissions(t *testing.T) {
 		got[name] = d.seen()
 		if slices.Contains(got[name].Unwrap, keys.PurposeSigning) && !slices.Contains(signers, name) {
 			t.Errorf("%s unwraps signing keys, which only %v may", name, signers)
+		}
+		if slices.Contains(got[name].Unwrap, keys.PurposeSSO) != slices.Contains(openers, name) {
+			t.Errorf("%s opens sealed secrets, or does not: %v do, and no other", name, openers)
+		}
+		if slices.Contains(got[name].Wrap, keys.PurposeSSO) != (name == "admin") {
+			t.Errorf("%s makes sealing keys, or does not: only admin does", name)
 		}
 		for _, p := range d.Paths {
 			for good, what := range map[bool]string{true: "no good answer", false: "no refusal"} {

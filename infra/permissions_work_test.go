@@ -393,12 +393,7 @@ func (c *cloud) lives(h holdings) {
 	c.minutes(12)
 	// People and applications that are disabled, enabled and deleted, with and without rules.
 	for _, email := range []string{"bob@acme.test", "ada@acme.test"} {
-		var id string
-		for _, u := range strings.Split(c.do(200, "GET", "/users", "").Body.String(), `{"id":"`)[1:] {
-			if strings.Contains(u[:200], email) {
-				id, _, _ = strings.Cut(u, `"`)
-			}
-		}
+		id := c.userID(email)
 		c.do(200, "PATCH", "/users/"+id, `{"enabled":false}`)
 		c.do(200, "PATCH", "/users/"+id, `{"enabled":true}`)
 		c.do(204, "DELETE", "/users/"+id, "")

@@ -13,9 +13,14 @@ import (
 	"github.com/fleetpass/fleetpass/adapters/dynamodb"
 	"github.com/fleetpass/fleetpass/adapters/kubernetes"
 	"github.com/fleetpass/fleetpass/adapters/lambda"
+	"github.com/fleetpass/fleetpass/adapters/oidc"
+	"github.com/fleetpass/fleetpass/adapters/openshift"
 	"github.com/fleetpass/fleetpass/adapters/otlp"
+	"github.com/fleetpass/fleetpass/adapters/saml"
 	"github.com/fleetpass/fleetpass/adapters/sqs"
 	"github.com/fleetpass/fleetpass/core"
+	"github.com/fleetpass/fleetpass/core/outbound"
+	"github.com/fleetpass/fleetpass/core/sso"
 	"github.com/fleetpass/fleetpass/core/trace"
 	"github.com/fleetpass/fleetpass/functions"
 )
@@ -93,5 +98,7 @@ func wire(getenv func(string) string, recorder *trace.Telemetry) (*functions.Sys
 	c.DB = dynamodb.New(dynamodb.NewClient(table), set["FLEETPASS_TABLE"], dynamodb.Options{})
 	c.Queue = sqs.New(sqs.Client(cloud, getenv("AWS_ENDPOINT_URL_SQS")), set["FLEETPASS_QUEUE_URL"], sqs.Options{})
 	c.Dial, c.Telemetry = kubernetes.Dial, recorder
+	out := outbound.New(c.Outbound)
+	c.Providers = map[sso.Kind]sso.Provider{sso.SAML: saml.New(out), sso.OIDC: oidc.New(out), sso.OpenShift: openshift.New(out)}
 	return functions.New(c)
 }

@@ -76,7 +76,7 @@ locals {
       Effect   = "Allow"
       Action   = ["ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface", "ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets"]
       Resource = resource
-    } if f.trigger == "queue" && var.sync_network != null],
+    } if length(local.networks[name]) > 0],
   ) }
 }
 

@@ -59,11 +59,11 @@ locals {
   } }
 }
 
-# Wraps the tenants' signing keys and MAC secrets. The policy names the roles and leaves nobody else a way to use the key, an
+# Wraps the tenants' signing keys, MAC secrets and sealing keys. The policy names the roles and leaves nobody else a way to use the key, an
 # administrator with every right in IAM included, unless they change the policy, which CloudTrail shows. Losing this key is
 # losing every tenant's keys.
 resource "aws_kms_key" "keys" {
-  description             = "${var.name}: wraps signing keys and MAC secrets"
+  description             = "${var.name}: wraps signing keys, MAC secrets and sealing keys"
   enable_key_rotation     = true
   deletion_window_in_days = 30
   policy = jsonencode({

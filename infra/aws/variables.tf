@@ -94,8 +94,24 @@ variable "reserved_concurrency" {
   default     = {}
 }
 
+variable "outbound_allow" {
+  description = "Private ranges, and ports beside 443, 6443 and 8443, at which identity providers may be asked, with commas: 10.20.0.0/16,:9443; empty: public addresses and those ports alone. What a tenant may have our functions call is decided by this, whatever they could reach."
+  type        = string
+  default     = ""
+  validation {
+    condition     = can(regex("^$|^([0-9a-fA-F.:]+(/[0-9]+)?)(, *[0-9a-fA-F.:]+(/[0-9]+)?)*$", var.outbound_allow))
+    error_message = "Ranges like 10.20.0.0/16 and ports like :9443, with commas between."
+  }
+}
+
 variable "sync_network" {
   description = "Subnets and security groups for the sync function, where clusters have private addresses; null: it runs outside of any VPC, and reaches public addresses only. It needs a way to the table, the queue and the key from there (endpoints or NAT)."
+  type        = object({ subnet_ids = list(string), security_group_ids = list(string) })
+  default     = null
+}
+
+variable "provider_network" {
+  description = "Subnets and security groups for the functions that ask identity providers (those that may open a tenant's secrets, and maintain), where providers have private addresses; null: they run outside of any VPC. They need a way to the table, the queue and the key from there, and to public providers (NAT). Give outbound_allow, too."
   type        = object({ subnet_ids = list(string), security_group_ids = list(string) })
   default     = null
 }

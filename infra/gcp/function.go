@@ -15,8 +15,13 @@ import (
 	"github.com/fleetpass/fleetpass/adapters/firestore"
 	"github.com/fleetpass/fleetpass/adapters/gcpkms"
 	"github.com/fleetpass/fleetpass/adapters/kubernetes"
+	"github.com/fleetpass/fleetpass/adapters/oidc"
+	"github.com/fleetpass/fleetpass/adapters/openshift"
 	"github.com/fleetpass/fleetpass/adapters/otlp"
+	"github.com/fleetpass/fleetpass/adapters/saml"
 	"github.com/fleetpass/fleetpass/core"
+	"github.com/fleetpass/fleetpass/core/outbound"
+	"github.com/fleetpass/fleetpass/core/sso"
 	"github.com/fleetpass/fleetpass/core/trace"
 	"github.com/fleetpass/fleetpass/functions"
 )
@@ -98,6 +103,7 @@ func Register(name string, getenv func(string) string) error {
 //	FLEETPASS_DATABASE           the database; default "(default)"
 //	FLEETPASS_KMS_SIGNING_KEY    the crypto key that wraps signing keys
 //	FLEETPASS_KMS_MAC_KEY        the crypto key that wraps the secrets behind keyed hashes
+//	FLEETPASS_KMS_SSO_KEY        the crypto key that wraps the keys that secrets towards identity providers are sealed with
 //	FLEETPASS_QUEUE              the Cloud Tasks queue before the sync function
 //	FLEETPASS_SYNC_URL           the sync function
 //	FLEETPASS_TASKS_ACCOUNT      the service account that the queue calls it as
@@ -109,7 +115,7 @@ func wire(getenv func(string) string, recorder *trace.Telemetry) (*functions.Sys
 		return nil, err
 	}
 	set := map[string]string{}
-	for _, name := range []string{"FLEETPASS_PROJECT", "FLEETPASS_KMS_SIGNING_KEY", "FLEETPASS_KMS_MAC_KEY", "FLEETPASS_QUEUE", "FLEETPASS_SYNC_URL", "FLEETPASS_TASKS_ACCOUNT"} {
+	for _, name := range []string{"FLEETPASS_PROJECT", "FLEETPASS_KMS_SIGNING_KEY", "FLEETPASS_KMS_MAC_KEY", "FLEETPASS_KMS_SSO_KEY", "FLEETPASS_QUEUE", "FLEETPASS_SYNC_URL", "FLEETPASS_TASKS_ACCOUNT"} {
 		if set[name] = getenv(name); set[name] == "" {
 			return nil, core.BadField(name, "is not set; the Terraform module sets it")
 		}
@@ -119,7 +125,7 @@ func wire(getenv func(string) string, recorder *trace.Telemetry) (*functions.Sys
 	if err != nil {
 		return nil, err
 	}
-	if c.Wrapper, err = gcpkms.New(wrapping, gcpkms.Config{Signing: set["FLEETPASS_KMS_SIGNING_KEY"], MAC: set["FLEETPASS_KMS_MAC_KEY"]}); err != nil {
+	if c.Wrapper, err = gcpkms.New(wrapping, gcpkms.Config{Signing: set["FLEETPASS_KMS_SIGNING_KEY"], MAC: set["FLEETPASS_KMS_MAC_KEY"], SSO: set["FLEETPASS_KMS_SSO_KEY"]}); err != nil {
 		return nil, err
 	}
 	tasks, err := cloudtasks.Dial(ctx, getenv("CLOUD_TASKS_EMULATOR_HOST"))
@@ -133,5 +139,7 @@ func wire(getenv func(string) string, recorder *trace.Telemetry) (*functions.Sys
 		return nil, err
 	}
 	c.Dial, c.Telemetry = kubernetes.Dial, recorder
+	out := outbound.New(c.Outbound)
+	c.Providers = map[sso.Kind]sso.Provider{sso.SAML: saml.New(out), sso.OIDC: oidc.New(out), sso.OpenShift: openshift.New(out)}
 	return functions.New(c)
 }

@@ -5,18 +5,20 @@ locals {
   permissions = jsondecode(file("${path.module}/../permissions.json"))
 
   # Memory, seconds, and requests that one instance takes at the same time. A password's hash wants 19 MiB and a whole
-  # processor for a moment. sync ends a run itself, ten seconds before its time is up, and has
+  # processor for a moment, and so does a SAML response (samlacs), whose XML is a tree in memory many times its size. sync ends a run itself, ten seconds before its time is up, and has
   # an instance to itself, since what a cluster answers is not to be trusted; maintain has its minute.
   sizes = {
-    login      = { memory = "1Gi", timeout = 30, concurrency = 20 }
-    token      = { memory = "512Mi", timeout = 30, concurrency = 40 }
-    jwks       = { memory = "256Mi", timeout = 30, concurrency = 80 }
-    evaluate   = { memory = "512Mi", timeout = 30, concurrency = 80 }
-    kubeconfig = { memory = "256Mi", timeout = 30, concurrency = 40 }
-    admin      = { memory = "1Gi", timeout = 30, concurrency = 20 }
-    dispatch   = { memory = "256Mi", timeout = 60, concurrency = 10 }
-    sync       = { memory = "512Mi", timeout = 60, concurrency = 1 }
-    maintain   = { memory = "512Mi", timeout = 55, concurrency = 1 }
+    login        = { memory = "1Gi", timeout = 30, concurrency = 20 }
+    samlacs      = { memory = "1Gi", timeout = 30, concurrency = 20 }
+    oidccallback = { memory = "512Mi", timeout = 30, concurrency = 40 }
+    token        = { memory = "512Mi", timeout = 30, concurrency = 40 }
+    jwks         = { memory = "256Mi", timeout = 30, concurrency = 80 }
+    evaluate     = { memory = "512Mi", timeout = 30, concurrency = 80 }
+    kubeconfig   = { memory = "256Mi", timeout = 30, concurrency = 40 }
+    admin        = { memory = "1Gi", timeout = 30, concurrency = 20 }
+    dispatch     = { memory = "256Mi", timeout = 60, concurrency = 10 }
+    sync         = { memory = "512Mi", timeout = 60, concurrency = 1 }
+    maintain     = { memory = "512Mi", timeout = 55, concurrency = 1 }
   }
 
   # A service's address, known before the service is there: https://cloud.google.com/run/docs/triggering/https-request.
@@ -30,17 +32,25 @@ locals {
       FLEETPASS_DATABASE        = google_firestore_database.store.name
       FLEETPASS_KMS_SIGNING_KEY = google_kms_crypto_key.key["signing"].id
       FLEETPASS_KMS_MAC_KEY     = google_kms_crypto_key.key["mac"].id
+      FLEETPASS_KMS_SSO_KEY     = google_kms_crypto_key.key["sso"].id
       FLEETPASS_QUEUE           = google_cloud_tasks_queue.sync.id
       FLEETPASS_SYNC_URL        = local.sync_url
       FLEETPASS_TASKS_ACCOUNT   = google_service_account.caller["queue"].email
       FLEETPASS_TRUSTED_HOPS    = "2" # the load balancer, and Google's front end behind it
     },
+    var.outbound_allow == "" ? {} : { FLEETPASS_OUTBOUND_ALLOW = var.outbound_allow },
     var.otel == null ? {} : { OTEL_EXPORTER_OTLP_ENDPOINT = var.otel.endpoint },
     try(var.otel.headers, "") == "" ? {} : { OTEL_EXPORTER_OTLP_HEADERS = var.otel.headers },
   )
 
   # What the schedule's function alone is given, since it alone makes the operators' tenant.
   welcome = var.welcome_sha256 == null ? {} : { FLEETPASS_WELCOME_SHA256 = var.welcome_sha256 }
+
+  # The way into a network that a function has, if any: sync reaches clusters; what opens a tenant's secrets
+  # asks its providers, and the schedule reads what those publish.
+  connectors = { for name, f in local.functions : name =>
+    f.trigger == "queue" ? var.sync_connector : f.trigger == "schedule" || contains(try(local.permissions[name].unwrap, []), "sso") ? var.provider_connector : null
+  }
 
   archive           = var.archive == null ? "${path.module}/../../dist/gcp.zip" : var.archive
   database_location = var.database_location == null ? var.region : var.database_location
@@ -113,8 +123,8 @@ resource "google_cloudfunctions2_function" "function" {
       var.otel == null ? {} : { OTEL_SERVICE_NAME = "${var.name}-${each.key}" },
     )
     all_traffic_on_latest_revision = true
-    vpc_connector                  = each.value.trigger == "queue" ? var.sync_connector : null
-    vpc_connector_egress_settings  = each.value.trigger == "queue" && var.sync_connector != null ? "PRIVATE_RANGES_ONLY" : null
+    vpc_connector                  = local.connectors[each.key]
+    vpc_connector_egress_settings  = local.connectors[each.key] == null ? null : "PRIVATE_RANGES_ONLY"
   }
 
   dynamic "event_trigger" {

@@ -50,13 +50,14 @@ func build(t *testing.T) string {
 func environment(firestore, keys, tasks, target string) []string {
 	return []string{"FUNCTION_TARGET=" + target, "FLEETPASS_BASE=https://auth.example.com", "PATH=" + os.Getenv("PATH"),
 		"FIRESTORE_EMULATOR_HOST=" + firestore, "FLEETPASS_KMS_EMULATOR_HOST=" + keys, "CLOUD_TASKS_EMULATOR_HOST=" + tasks,
-		"FLEETPASS_PROJECT=fleetpass-test", "FLEETPASS_KMS_SIGNING_KEY=" + signing, "FLEETPASS_KMS_MAC_KEY=" + mac,
+		"FLEETPASS_PROJECT=fleetpass-test", "FLEETPASS_KMS_SIGNING_KEY=" + signing, "FLEETPASS_KMS_MAC_KEY=" + mac, "FLEETPASS_KMS_SSO_KEY=" + sso,
 		"FLEETPASS_QUEUE=projects/fleetpass-test/locations/l/queues/sync", "FLEETPASS_SYNC_URL=https://sync.example.com", "FLEETPASS_TASKS_ACCOUNT=tasks@example.com"}
 }
 
 const (
 	signing = "projects/fleetpass-test/locations/l/keyRings/r/cryptoKeys/signing"
 	mac     = "projects/fleetpass-test/locations/l/keyRings/r/cryptoKeys/mac"
+	sso     = "projects/fleetpass-test/locations/l/keyRings/r/cryptoKeys/sso"
 )
 
 // cloud is the Firestore emulator with the system tenant in it, and stand-ins for Cloud KMS and Cloud Tasks. It returns the environment of a function.
@@ -73,13 +74,13 @@ func cloud(t *testing.T) func(target string) []string {
 		t.Cleanup(s.Close)
 		return l.Addr().String()
 	}
-	keys, tasks := serve(gcpkmsstandin.New(signing, mac)), serve(cloudtasksstandin.New(cloudtasksstandin.Options{}))
+	keys, tasks := serve(gcpkmsstandin.New(signing, mac, sso)), serve(cloudtasksstandin.New(cloudtasksstandin.Options{}))
 	t.Setenv(firestore.EmulatorVariable, database)
 	db, err := firestore.Dial(t.Context(), "fleetpass-test", "", firestore.Options{})
 	must(t, err)
 	wrapping, err := gcpkms.Dial(t.Context(), keys)
 	must(t, err)
-	wrapper, err := gcpkms.New(wrapping, gcpkms.Config{Signing: signing, MAC: mac})
+	wrapper, err := gcpkms.New(wrapping, gcpkms.Config{Signing: signing, MAC: mac, SSO: sso})
 	must(t, err)
 	now := func() time.Time { return time.Now().UTC() }
 	_, err = (&org.Service{DB: db, Ring: keyring.NewRing(db, wrapper, now), Now: now}).EnsureSystem(t.Context())

@@ -38,10 +38,11 @@ resource "google_kms_key_ring" "ring" {
   depends_on = [google_project_service.api]
 }
 
-# Wraps the tenants' signing keys, and their MAC secrets. Two keys, since IAM cannot see what a call is for. Who loses a
+# Wraps the tenants' signing keys, their MAC secrets, and what their secrets towards identity providers are sealed with. A key for
+# each, since IAM cannot see what a call is for. Who loses a
 # version loses what was wrapped with it, so a destroyed one can be had back for 30 days.
 resource "google_kms_crypto_key" "key" {
-  for_each = toset(["signing", "mac"])
+  for_each = toset(["signing", "mac", "sso"])
 
   key_ring                   = google_kms_key_ring.ring.id
   name                       = each.value

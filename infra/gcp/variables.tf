@@ -13,8 +13,8 @@ variable "name" {
   type        = string
   default     = "fleetpass"
   validation {
-    condition     = can(regex("^[a-z][a-z0-9-]{3,17}[a-z0-9]$", var.name))
-    error_message = "Five to 19 lower-case letters, digits and hyphens, a letter first and no hyphen last."
+    condition     = can(regex("^[a-z][a-z0-9-]{3,15}[a-z0-9]$", var.name))
+    error_message = "Five to 17 lower-case letters, digits and hyphens, a letter first and no hyphen last: a service account's name has 30 at most."
   }
 }
 
@@ -83,8 +83,24 @@ variable "sync_concurrency" {
   }
 }
 
+variable "outbound_allow" {
+  description = "Private ranges, and ports beside 443, 6443 and 8443, at which identity providers may be asked, with commas: 10.20.0.0/16,:9443; empty: public addresses and those ports alone. What a tenant may have our functions call is decided by this, whatever they could reach."
+  type        = string
+  default     = ""
+  validation {
+    condition     = can(regex("^$|^([0-9a-fA-F.:]+(/[0-9]+)?)(, *[0-9a-fA-F.:]+(/[0-9]+)?)*$", var.outbound_allow))
+    error_message = "Ranges like 10.20.0.0/16 and ports like :9443, with commas between."
+  }
+}
+
 variable "sync_connector" {
   description = "Serverless VPC Access connector for the sync function, where clusters have private addresses; null: it reaches public addresses only."
+  type        = string
+  default     = null
+}
+
+variable "provider_connector" {
+  description = "Serverless VPC Access connector for the functions that ask identity providers (those that may open a tenant's secrets, and maintain), where providers have private addresses; null: they reach public addresses only. Give outbound_allow, too."
   type        = string
   default     = null
 }

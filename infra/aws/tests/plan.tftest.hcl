@@ -58,7 +58,7 @@ run "nothing_optional" {
     error_message = "A function or a route is missing."
   }
   assert {
-    condition     = alltrue([for f in aws_lambda_function.function : !contains(keys(f.environment[0].variables), "FLEETPASS_WELCOME_SHA256")])
+    condition     = alltrue([for f in aws_lambda_function.function : length(setintersection(keys(f.environment[0].variables), ["FLEETPASS_WELCOME_SHA256", "FLEETPASS_OUTBOUND_ALLOW"])) == 0 && length(f.vpc_config) == 0])
     error_message = "A variable is set that nobody asked for."
   }
 }
@@ -73,8 +73,10 @@ run "everything" {
     alarm_topic_arn  = "arn:aws:sns:eu-central-1:123456789012:alarms"
     xray             = true
     table_name       = "restored"
+    outbound_allow   = "10.20.0.0/16, fd00::/8,:9443"
     key_operators    = ["arn:aws:iam::123456789012:role/operator"]
     otel             = { endpoint = "https://otlp.example.com", headers = "authorization=secret" }
+    provider_network = { subnet_ids = ["subnet-2"], security_group_ids = ["sg-2"] }
     sync_network     = { subnet_ids = ["subnet-1"], security_group_ids = ["sg-1"] }
     edge = {
       web_acl_arn     = "arn:aws:wafv2:us-east-1:123456789012:global/webacl/mock/00000000-0000-0000-0000-000000000000"
@@ -90,6 +92,14 @@ run "everything" {
   assert {
     condition     = alltrue([for name, f in aws_lambda_function.function : contains(keys(f.environment[0].variables), "FLEETPASS_WELCOME_SHA256") == (name == "maintain")])
     error_message = "The welcome's hash is for maintain, and for no other."
+  }
+  assert {
+    condition     = alltrue([for name, f in aws_lambda_function.function : join(",", flatten([for v in f.vpc_config : tolist(v.subnet_ids)])) == (name == "sync" ? "subnet-1" : name == "maintain" || contains(local.permissions[name].unwrap, "sso") ? "subnet-2" : "")])
+    error_message = "A function runs in a network that it has no business in, or not where its clusters or providers are."
+  }
+  assert {
+    condition     = alltrue([for f in aws_lambda_function.function : f.environment[0].variables.FLEETPASS_OUTBOUND_ALLOW == "10.20.0.0/16, fd00::/8,:9443"])
+    error_message = "A function is not told which private addresses it may ask."
   }
   assert {
     condition     = length(aws_cloudwatch_event_target.key_at_risk) == 1 && length(aws_cloudwatch_metric_alarm.given_up) == 2 && length(aws_cloudwatch_metric_alarm.events_unread) == 1
