@@ -30,12 +30,13 @@ var floors = []struct {
 	{5, "infra/gcp", true},     // with the main that the platform generates around it
 	{5, "infra/stores", false}, // any store and key service by its address
 	{5, "localdev/stack", false},
-	{5, "localdev/idp", false},
-	{4, "localdev/pki", false},        // certificates for the local parts
-	{4, "localdev/runtimeapi", false}, // a local Lambda Runtime API
-	{4, "localdev/parts", false},      // starts DynamoDB Local and the Firestore emulator
-	{4, "localdev/standin/", false},   // the clouds' queues and key services, as far as we use them
-	{5, "localdev/cluster", false},    // starts a real API server: knows nothing of Fleetpass
+	{4, "localdev/idp", false},         // an identity provider to sign in at
+	{5, "localdev/idp/foreign", false}, // starts other people's identity providers
+	{4, "localdev/pki", false},         // certificates for the local parts
+	{4, "localdev/runtimeapi", false},  // a local Lambda Runtime API
+	{4, "localdev/parts", false},       // starts DynamoDB Local and the Firestore emulator
+	{4, "localdev/standin/", false},    // the clouds' queues and key services, as far as we use them
+	{5, "localdev/cluster", false},     // starts a real API server: knows nothing of Fleetpass
 	{6, "localdev/e2e", false},
 	{7, "localdev", false},
 	{7, "cmd/fleetpass", true},
@@ -122,8 +123,8 @@ func checkImport(i importOf) string {
 			}
 		}
 	}
-	if from == 2 && i.imported == "net/http" && i.pkg != "core/web" && i.pkg != "core/api" {
-		return "speaks HTTP; only core/web and core/api do"
+	if from == 2 && i.imported == "net/http" && i.pkg != "core/web" && i.pkg != "core/api" && i.pkg != "core/outbound" && i.pkg != "core/web/page" {
+		return "speaks HTTP; only core/web, core/api and core/outbound do"
 	}
 	if strings.HasPrefix(i.imported, "k8s.io/client-go") {
 		return "imports client-go, which the deployed binaries do without"
@@ -161,6 +162,7 @@ func TestFloorsRefuse(t *testing.T) {
 		{"core/access", "go.etcd.io/bbolt", false},
 		{"core/policy", "net/http", false},
 		{"core/web", "net/http", true},
+		{"core/outbound", "net/http", true},
 		{"core", module + "core/store", false},
 		{"events", module + "core/store", false},
 		{"adapters/bolt", module + "core/store", true},

@@ -50,7 +50,7 @@ func uses(name string, src any) ([]string, error) {
 	return found, nil
 }
 
-// unescaped lists where a file that imports gomponents writes into a page what is not escaped. Only the login pages may, and
+// unescaped lists where a file that imports gomponents writes into a page what is not escaped. Only core/web/page may, and
 // only what was fixed when the program was built: a constant, or an embedded file.
 func unescaped(name string, f *ast.File, gomponents *ast.ImportSpec) (found []string) {
 	local := "gomponents"
@@ -74,7 +74,7 @@ func unescaped(name string, f *ast.File, gomponents *ast.ImportSpec) (found []st
 	}
 	allowed := map[*ast.SelectorExpr]bool{}
 	ast.Inspect(f, func(n ast.Node) bool {
-		if call, ok := n.(*ast.CallExpr); ok && len(call.Args) == 1 && name == "functions/login/pages.go" {
+		if call, ok := n.(*ast.CallExpr); ok && len(call.Args) == 1 && name == "core/web/page/page.go" {
 			fn, _ := call.Fun.(*ast.SelectorExpr)
 			arg, _ := call.Args[0].(*ast.Ident)
 			if fn != nil && fn.Sel.Name == "Raw" && arg != nil && fixed[arg.Name] {
@@ -131,15 +131,15 @@ func TestNothingForbidden(t *testing.T) {
 		name, src string
 		found     int
 	}{
-		{"functions/login/pages.go", page + "const c = `x`; var n = g.Raw(c)", 0},
-		{"functions/login/pages.go", page + "\n//go:embed x\nvar c string\nvar n = g.Raw(c)", 0},
-		{"functions/login/pages.go", page + `var c string; var n = g.Raw(c)`, 1},
-		{"functions/login/pages.go", page + `const c = "x"; func f(s string) any { return g.Raw(c + s) }`, 1},
-		{"functions/login/pages.go", page + `var n, raw = g.Rawf("x"), g.Raw`, 2},
-		{"functions/login/pages.go", page + `var n g.NodeFunc`, 1},
+		{"core/web/page/page.go", page + "const c = `x`; var n = g.Raw(c)", 0},
+		{"core/web/page/page.go", page + "\n//go:embed x\nvar c string\nvar n = g.Raw(c)", 0},
+		{"core/web/page/page.go", page + `var c string; var n = g.Raw(c)`, 1},
+		{"core/web/page/page.go", page + `const c = "x"; func f(s string) any { return g.Raw(c + s) }`, 1},
+		{"core/web/page/page.go", page + `var n, raw = g.Rawf("x"), g.Raw`, 2},
+		{"core/web/page/page.go", page + `var n g.NodeFunc`, 1},
 		{"functions/admin/pages.go", page + `const c = "x"; var n = g.Raw(c)`, 1},
-		{"functions/login/pages.go", `package x; import . "maragu.dev/gomponents"`, 1},
-		{"functions/login/pages.go", page + `var n = g.Text("x")`, 0},
+		{"core/web/page/page.go", `package x; import . "maragu.dev/gomponents"`, 1},
+		{"core/web/page/page.go", page + `var n = g.Text("x")`, 0},
 	} {
 		if found, err := uses(tt.name, tt.src); err != nil || len(found) != tt.found {
 			t.Errorf("%s: %s: %v %v, want %d", tt.name, tt.src, found, err, tt.found)
