@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -51,7 +52,9 @@ func (t tokenAnswer) shown() string {
 // "an error". Nothing else of such an answer is shown: a server may repeat in it what it was sent.
 type oauthError string
 
-var errorCode = regexp.MustCompile(`^[a-z_]{1,40}$`)
+var errorCode = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[a-z_]{1,40}$`)
+})
 
 const anError oauthError = "an error"
 
@@ -67,7 +70,7 @@ func parseToken(status int, body []byte) (tokenAnswer, error) {
 			Error string `json:"error"`
 		}
 		if read(body, maxToken, &e) == nil && e.Error != "" {
-			if !errorCode.MatchString(e.Error) {
+			if !errorCode().MatchString(e.Error) {
 				return t, anError
 			}
 			return t, oauthError(e.Error)

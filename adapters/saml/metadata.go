@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/beevik/etree"
@@ -198,13 +199,15 @@ func (m metadata) entity(root *etree.Element) (*etree.Element, error) {
 }
 
 // duration is an xs:duration (XML Schema Part 2 §3.2.6).
-var duration = regexp.MustCompile(`^P(\d+Y)?(\d+M)?(\d+D)?(T(\d+H)?(\d+M)?(\d+(\.\d+)?S)?)?$`)
+var duration = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^P(\d+Y)?(\d+M)?(\d+D)?(T(\d+H)?(\d+M)?(\d+(\.\d+)?S)?)?$`)
+})
 
 // validity is the earliest validUntil of a descriptor and of all that it stands in (Metadata §2.3.1). A cacheDuration only
 // says how often to read again, which happens more often here than any asks.
 func (m metadata) validity(descriptor *etree.Element) (until time.Time, err error) {
 	for e := descriptor; e != nil && e.Tag != ""; e = e.Parent() {
-		if v, given := lookup(e, "cacheDuration"); given && (!duration.MatchString(v) || len(v) < 3) {
+		if v, given := lookup(e, "cacheDuration"); given && (!duration().MatchString(v) || len(v) < 3) {
 			return until, m.bad("has a cacheDuration of %q, which is no duration; download it again", v)
 		}
 		v, given := lookup(e, "validUntil")

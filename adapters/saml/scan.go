@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"github.com/beevik/etree"
@@ -38,9 +39,12 @@ var ofResponse = limits{bytes: 256 << 10, depth: 40, elements: 4_000, attributes
 var ofMetadata = limits{bytes: 1 << 20, depth: 40, elements: 20_000, attributes: 64, prefixes: 64, comments: true}
 
 // declaration is an XML declaration as we take it: version 1.0, UTF-8.
-var declaration = regexp.MustCompile(`^<\?xml[ \t\r\n]+version[ \t\r\n]*=[ \t\r\n]*("1\.0"|'1\.0')` +
-	`([ \t\r\n]+encoding[ \t\r\n]*=[ \t\r\n]*("(?i:utf-8)"|'(?i:utf-8)'))?` +
-	`([ \t\r\n]+standalone[ \t\r\n]*=[ \t\r\n]*("yes"|'yes'|"no"|'no'))?[ \t\r\n]*\?>`)
+// Expressions are compiled when they are first needed: to compile these is a good part of a cold start, of every function.
+var declaration = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^<\?xml[ \t\r\n]+version[ \t\r\n]*=[ \t\r\n]*("1\.0"|'1\.0')` +
+		`([ \t\r\n]+encoding[ \t\r\n]*=[ \t\r\n]*("(?i:utf-8)"|'(?i:utf-8)'))?` +
+		`([ \t\r\n]+standalone[ \t\r\n]*=[ \t\r\n]*("yes"|'yes'|"no"|'no'))?[ \t\r\n]*\?>`)
+})
 
 // scan reads the bytes of a document once, from left to right, and lets through a subset of XML 1.0 in which parsers have
 // never been seen to differ: UTF-8, names of ASCII, one root, start and end tags that match, attributes that are given once,
@@ -58,7 +62,7 @@ func scan(doc []byte, max limits) (*etree.Element, error) {
 	if !utf8.Valid(doc) {
 		return nil, errors.New("it is not UTF-8")
 	}
-	s := scanner{limits: max, b: string(doc), at: len(declaration.Find(doc))}
+	s := scanner{limits: max, b: string(doc), at: len(declaration().Find(doc))}
 	if err := s.document(); err != nil {
 		return nil, fmt.Errorf("at byte %d: %w", s.at, err)
 	}

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/beevik/etree"
@@ -194,7 +195,9 @@ type guard struct {
 
 // identifier is what an ID may be: an NCName (XML Schema Part 2 §3.3.8) of ASCII, or one that begins with a digit, as some
 // providers make it.
-var identifier = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.\-]{0,255}$`)
+var identifier = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.\-]{0,255}$`)
+})
 
 func (g *guard) check(e *etree.Element) *fault {
 	switch e.Tag { // in whatever namespace: nothing of that name is needed elsewhere (SAML-027)
@@ -215,7 +218,7 @@ func (g *guard) check(e *etree.Element) *fault {
 		if a.Space != "" || a.Key != "ID" && (a.Key != "Id" || e.NamespaceURI() != nsEncrypt && e.NamespaceURI() != nsSignature) {
 			return misshapen("the attribute " + a.FullKey() + " of " + e.FullTag() + " could be taken for an ID")
 		}
-		if !identifier.MatchString(a.Value) {
+		if !identifier().MatchString(a.Value) {
 			return misshapen("the ID of " + e.FullTag() + " is none")
 		}
 		if g.ids[a.Value] {
