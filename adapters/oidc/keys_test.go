@@ -41,7 +41,7 @@ func checkAssertion(t *testing.T, r *rig) string {
 func TestKeySets(t *testing.T) {
 	weak, err := rsa.GenerateKey(rand.Reader, 1024)
 	if err != nil {
-		t.Skip("this build of Go makes no weak keys: ", err)
+		t.Fatal(err)
 	}
 	with := func(k m, name string, v any) m {
 		k[name] = v
