@@ -117,6 +117,15 @@ type Actor struct {
 	Request RequestID // of the call that the act is part of
 	Address string    // the client's address as the outermost trusted hop saw it
 	Trace   string    // W3C traceparent of the span that the act is part of; empty where nothing is traced
+	Reason  string    // why, as the caller said; at most 500 bytes of text that prints
+	Via     Via       // the call of the API that the act is part of, if it is one
+}
+
+// Via is a call of an API, for audit records.
+type Via struct {
+	Method string // of HTTP
+	Path   string // without the query
+	Status int    // of the answer, if the act succeeds
 }
 
 // SystemActor acts for Fleetpass itself, in maintenance and seeding.

@@ -17,6 +17,7 @@ const (
 	Invalid         Kind = "invalid"                 // the input is wrong; the message names the field and the fix
 	Exists          Kind = "already exists"          // a name or id is taken
 	Conflict        Kind = "changed meanwhile"       // an expected version was not the stored one; read again and retry
+	Outdated        Kind = "not as you read it"      // the object is not the one that the caller's precondition names
 	Denied          Kind = "denied"                  // known caller, not permitted
 	Unauthenticated Kind = "not authenticated"       // no caller, or a proof that does not hold
 	Limit           Kind = "limit reached"           // a documented bound would be passed

@@ -169,6 +169,23 @@ func ScopeNames(t core.TenantID, parent core.ScopeID, kind core.ScopeKind) Range
 	return under(t, "scope-name", part(string(parent)), part(string(kind)))
 }
 
+// AllScopeNames is the names of a whole tree: in order of the parents' ids, below one parent of the kinds.
+func AllScopeNames(t core.TenantID) Range { return all(t, "scope-name") }
+
+// NamedUnder is the parent and the kind that a key of ScopeName is about.
+func (k Key) NamedUnder() (parent core.ScopeID, kind core.ScopeKind) {
+	id, rest, _ := strings.Cut(k.sort, sep)
+	of, _, _ := strings.Cut(rest, sep)
+	return core.ScopeID(id), core.ScopeKind(of)
+}
+
+// ScopeNamesInDepartments is the names of everything in the departments of a cluster, whose ids begin with the cluster's.
+func ScopeNamesInDepartments(t core.TenantID, cluster core.ScopeID) Range {
+	r := all(t, "scope-name")
+	r.From, r.To = part(string(cluster))+".", part(string(cluster))+"/"
+	return r
+}
+
 // NamespaceOwner holds the project that a namespace of a cluster belongs to, so that no two projects share one.
 func NamespaceOwner(t core.TenantID, c core.ClusterID, n core.Namespace) Key {
 	return key(t, "namespace", part(string(c))+sep+part(string(n)))
@@ -262,6 +279,63 @@ func Session(t core.TenantID, id string) Key { return key(t, "session", part(id)
 
 // Family holds a refresh family.
 func Family(t core.TenantID, id string) Key { return key(t, "family", part(id)) }
+
+// AccessKey holds a personal access key, by its client id.
+func AccessKey(t core.TenantID, id core.ApplicationID) Key {
+	return key(t, "access-key", part(string(id)))
+}
+
+// AccessKeys is every personal access key of a tenant.
+func AccessKeys(t core.TenantID) Range { return all(t, "access-key") }
+
+// AccessKeysOf holds the client ids of the access keys of one person.
+func AccessKeysOf(t core.TenantID, u core.UserID) Key {
+	return key(t, "access-keys-of", part(string(u)))
+}
+
+// Member says that a person is in a group. It is a hint, written before what it says holds and taken away after: the
+// person's record decides.
+func Member(t core.TenantID, g core.GroupName, e core.Email) Key {
+	return key(t, "member", part(string(g))+sep+part(string(e)))
+}
+
+// Members is the people of a group, by e-mail.
+func Members(t core.TenantID, g core.GroupName) Range { return under(t, "member", part(string(g))) }
+
+// GroupSeen holds a group that an identity provider told of.
+func GroupSeen(t core.TenantID, g core.GroupName) Key { return key(t, "group-seen", part(string(g))) }
+
+// GroupsSeen is every group that identity providers told of, by name.
+func GroupsSeen(t core.TenantID) Range { return all(t, "group-seen") }
+
+// RuleGone holds an access rule that was deleted, for a while, so that who follows the rules hears of it.
+func RuleGone(t core.TenantID, at time.Time, id core.RuleID) Key {
+	return key(t, "rule-gone", stamp(at)+sep+ruleSort(id))
+}
+
+// RulesGone is the rules deleted from a time on (zero: all that are remembered), in order of time.
+func RulesGone(t core.TenantID, from time.Time) Range {
+	r := all(t, "rule-gone")
+	if !from.IsZero() {
+		r.From = stamp(from)
+	}
+	return r
+}
+
+// Once marks a request that was carried out and is not to be carried out again, by the hash of its idempotency key.
+func Once(t core.TenantID, hash string) Key { return key(t, "once", part(hash)) }
+
+// TrustedIssuer holds an issuer whose tokens applications may prove themselves with, by name.
+func TrustedIssuer(t core.TenantID, name string) Key { return key(t, "trusted-issuer", part(name)) }
+
+// TrustedIssuers is every trusted issuer of a tenant, by name.
+func TrustedIssuers(t core.TenantID) Range { return all(t, "trusted-issuer") }
+
+// Device holds a sign-in that was begun on a device without a browser, by the hash of its device code.
+func Device(t core.TenantID, hash string) Key { return key(t, "device", part(hash)) }
+
+// DeviceUserCode holds the hash of the device code that goes with a user code.
+func DeviceUserCode(t core.TenantID, code string) Key { return key(t, "device-user-code", part(code)) }
 
 // Code holds an authorization code, by its hash.
 func Code(t core.TenantID, hash string) Key { return key(t, "code", part(hash)) }
@@ -414,6 +488,7 @@ func PartitionsOf(t core.TenantID) []Range {
 		"session", "family", "login", "flow", "kept", "code", "used", "attempts", "trace", "connection", "catalog",
 		"rule", "grants", "scope-name", "namespace", "sync",
 		"user", "user-id", "group", "application", "application-name",
+		"access-key", "access-keys-of", "member", "group-seen", "rule-gone", "once", "trusted-issuer", "device", "device-user-code",
 		"audit-new", "audit", "audit-seal", "outbox", "dead", "key", "scope",
 	} {
 		out = append(out, all(t, p))

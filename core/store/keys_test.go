@@ -36,6 +36,7 @@ func two(x args) args        { return args{a: x.a, b: x.b} }
 func three(x args) args      { return args{a: x.a, b: x.b, c: x.c} }
 func four(x args) args       { return args{a: x.a, b: x.b, c: x.c, d: x.d} }
 func numbered(x args) args   { return args{a: x.a, n: x.n} }
+func goneRule(x args) args   { return args{a: x.a, n: x.n} }
 func timed(x args) args      { return args{a: x.a, b: x.b, n: uint64(x.at().UnixMilli())} }
 
 // constructors are all of keys.go, but for AuditSort, which names what Audit has made. TestEveryConstructor counts them.
@@ -58,6 +59,15 @@ var constructors = []constructor{
 	{"Group", func(x args) Key { return Group(x.tenant(), core.GroupName(x.b)) }, two},
 	{"Application", func(x args) Key { return Application(x.tenant(), core.ApplicationID(x.b)) }, two},
 	{"ApplicationName", func(x args) Key { return ApplicationName(x.tenant(), x.b) }, two},
+	{"AccessKey", func(x args) Key { return AccessKey(x.tenant(), core.ApplicationID(x.b)) }, two},
+	{"AccessKeysOf", func(x args) Key { return AccessKeysOf(x.tenant(), core.UserID(x.b)) }, two},
+	{"Member", func(x args) Key { return Member(x.tenant(), core.GroupName(x.b), core.Email(x.c)) }, three},
+	{"GroupSeen", func(x args) Key { return GroupSeen(x.tenant(), core.GroupName(x.b)) }, two},
+	{"RuleGone", func(x args) Key { return RuleGone(x.tenant(), x.at(), core.RuleID(x.n)) }, goneRule},
+	{"Once", func(x args) Key { return Once(x.tenant(), x.b) }, two},
+	{"TrustedIssuer", func(x args) Key { return TrustedIssuer(x.tenant(), x.b) }, two},
+	{"Device", func(x args) Key { return Device(x.tenant(), x.b) }, two},
+	{"DeviceUserCode", func(x args) Key { return DeviceUserCode(x.tenant(), x.b) }, two},
 	{"Attempts", func(x args) Key { return Attempts(x.tenant(), x.b, x.c) }, three},
 	{"Login", func(x args) Key { return Login(x.tenant(), x.b) }, two},
 	{"Session", func(x args) Key { return Session(x.tenant(), x.b) }, two},

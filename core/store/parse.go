@@ -44,6 +44,22 @@ var spellings = map[string]func(t core.TenantID, more, sort []string) (Key, bool
 	"group":            one(func(t core.TenantID, name string) Key { return Group(t, core.GroupName(name)) }),
 	"application":      one(func(t core.TenantID, id string) Key { return Application(t, core.ApplicationID(id)) }),
 	"application-name": one(ApplicationName),
+	"access-key":       one(func(t core.TenantID, id string) Key { return AccessKey(t, core.ApplicationID(id)) }),
+	"access-keys-of":   one(func(t core.TenantID, id string) Key { return AccessKeysOf(t, core.UserID(id)) }),
+	"member":           pair(func(t core.TenantID, g, e string) Key { return Member(t, core.GroupName(g), core.Email(e)) }),
+	"group-seen":       one(func(t core.TenantID, name string) Key { return GroupSeen(t, core.GroupName(name)) }),
+	"rule-gone": pair(func(t core.TenantID, at, n string) Key {
+		when, err := time.Parse(stampForm, at)
+		id, bad := strconv.ParseUint(n, 10, 64)
+		if err != nil || bad != nil {
+			return Key{}
+		}
+		return RuleGone(t, when, core.RuleID(id))
+	}),
+	"once":             one(Once),
+	"trusted-issuer":   one(TrustedIssuer),
+	"device":           one(Device),
+	"device-user-code": one(DeviceUserCode),
 	"attempts":         pair(Attempts),
 	"login":            one(Login),
 	"session":          one(Session),

@@ -40,6 +40,7 @@ var statuses = []struct {
 	{core.Invalid, http.StatusBadRequest},
 	{core.NotFound, http.StatusNotFound},
 	{core.Exists, http.StatusConflict},
+	{core.Outdated, http.StatusPreconditionFailed},
 	{core.Conflict, http.StatusConflict},
 	{core.Unauthenticated, http.StatusUnauthorized},
 	{core.Denied, http.StatusForbidden},
