@@ -162,12 +162,14 @@ type flight struct {
 func (r *Ring) keyset(ctx context.Context, t core.TenantID) (*keyset, error) {
 	now := r.Now()
 	r.mu.Lock()
-	e := r.cached.get(t)
-	if e != nil && e.set.fresh(now) {
-		r.mu.Unlock()
-		return e.set, nil
+	var set *keyset
+	if e := r.cached.get(t); e != nil {
+		set = e.set // forget may put another one in its place
 	}
 	r.mu.Unlock()
+	if set != nil && set.fresh(now) {
+		return set, nil
+	}
 	return r.reload(ctx, t)
 }
 

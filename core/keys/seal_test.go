@@ -471,3 +471,28 @@ func FuzzOpen(f *testing.F) {
 		}
 	})
 }
+
+// Keys are read while others have the ring forget them: the race detector watches.
+func TestSealingWhileKeysAreRead(t *testing.T) {
+	w := newWorld(t)
+	r := w.ring()
+	w.sealing(r, acme)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 50 {
+				if err := r.EnsureSealing(t.Context(), acme); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		wg.Go(func() {
+			for range 200 {
+				if _, err := r.JWKS(t.Context(), acme); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
