@@ -14,7 +14,9 @@ package audit
 import (
 	"cmp"
 	"fmt"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/fleetpass/fleetpass/core"
 	"github.com/fleetpass/fleetpass/core/store"
@@ -55,8 +57,10 @@ const (
 	EntityKey         = "key"
 	EntitySession     = "session"
 	EntityDeadLetter  = "dead-letter"
+	EntityAccessKey   = "access-key"
 
 	EntityIdentityProvider = "identity-provider"
+	EntityTrustedIssuer    = "trusted-issuer"
 )
 
 // Record is one act. It never holds a secret, a token, or anything that proves who someone is.
@@ -73,9 +77,19 @@ type Record struct {
 	Name       string         `json:"name,omitzero"` // the entity's name for people, where its id says little
 	Scope      core.ScopeID   `json:"scope,omitzero"`
 	Result     Result         `json:"result"`
-	Reason     string         `json:"reason,omitzero"`
+	Reason     string         `json:"reason,omitzero"`  // of a failure, or what the act was part of
+	Comment    string         `json:"comment,omitzero"` // why, as who acted said
 	Request    core.RequestID `json:"request,omitzero"`
 	Address    string         `json:"address,omitzero"`
+	Cluster    core.ClusterID `json:"cluster,omitzero"` // that the act was done in
+
+	Method string `json:"method,omitzero"` // of HTTP, of the call that the act was part of
+	Path   string `json:"path,omitzero"`   // without the query
+	Status int    `json:"status,omitzero"` // of the answer
+
+	// KubernetesAuditIDs are the ids of the act's requests in the audit log of the cluster's own API server, as far as it
+	// told them.
+	KubernetesAuditIDs []string `json:"kubernetesAuditIds,omitzero"`
 }
 
 var records store.Table[Record]
@@ -88,12 +102,32 @@ func Op(actor core.Actor, now time.Time, rec Record) (store.Op, error) {
 	rec.Tenant = cmp.Or(rec.Tenant, actor.Tenant)
 	rec.Result = cmp.Or(rec.Result, Succeeded)
 	rec.Subject, rec.UserID = actor.Subject, actor.UserID
-	rec.Request, rec.Address = actor.Request, actor.Address
+	rec.Request, rec.Address, rec.Comment = actor.Request, actor.Address, actor.Reason
+	rec.Method, rec.Path = actor.Via.Method, actor.Via.Path
+	if rec.Status == 0 && rec.Result == Succeeded {
+		rec.Status = actor.Via.Status
+	}
 	if actor.Tenant != rec.Tenant {
 		rec.Home = actor.Tenant
+	}
+	for field, limit := range map[*string]int{&rec.EntityID: 512, &rec.Name: 1024, &rec.Reason: 1024, &rec.Comment: 1024, &rec.Path: 1024, &rec.Address: 64} {
+		*field = text(*field, limit)
 	}
 	if rec.Action == "" || rec.EntityType == "" {
 		return store.Op{}, fmt.Errorf("audit: incomplete record of %s: %w", actor.Subject, core.Invalid)
 	}
 	return records.Put(store.AuditNew(rec.Tenant, rec.At, rec.ID), 0, rec)
+}
+
+// text is at most so many bytes of s, as text: what somebody sent who was refused must not keep the refusal from being
+// recorded.
+func text(s string, limit int) string {
+	s = strings.ToValidUTF8(s, "\uFFFD")
+	if len(s) <= limit {
+		return s
+	}
+	for !utf8.RuneStart(s[limit]) {
+		limit--
+	}
+	return s[:limit]
 }

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/fleetpass/fleetpass/adapters/bolt"
 	"github.com/fleetpass/fleetpass/core"
@@ -89,6 +90,27 @@ func TestOpFillsInTheRest(t *testing.T) {
 	}
 	if _, err := audit.Op(ada, noon, audit.Record{}); !errors.Is(err, core.Invalid) {
 		t.Errorf("a record of nothing: %v, want Invalid", err)
+	}
+}
+
+// Whatever somebody sent who was refused, the refusal is recorded, and as text.
+func TestOpBoundsWhatWasSent(t *testing.T) {
+	db := open(t)
+	actor := ada
+	actor.Via = core.Via{Method: "DELETE", Path: "/groups/\xff" + strings.Repeat("ä", 5000), Status: 204}
+	op, err := audit.Op(actor, noon, audit.Record{
+		Action: audit.Delete, EntityType: audit.EntityGroup, EntityID: "\xff" + strings.Repeat("ä", 5000), Result: audit.Failed, Reason: "no", Status: 403,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Commit(t.Context(), op); err != nil {
+		t.Fatal(err)
+	}
+	for r, err := range audit.List(t.Context(), db, acme, time.Time{}, time.Time{}, false) {
+		if err != nil || !utf8.ValidString(r.Path+r.EntityID) || len(r.Path) > 1024 || len(r.EntityID) > 512 || len(r.Path) < 1000 || r.Status != 403 {
+			t.Errorf("%+v, %v", r, err)
+		}
 	}
 }
 
