@@ -62,6 +62,16 @@ func Deny(code Code, e Entity, a Action, scope core.ScopeID) Decision {
 // Reason says the decision as a sentence. The name function turns a scope's id into words such as "project red"; it may be
 // nil.
 func (d Decision) Reason(name func(core.ScopeID) string) string {
+	return d.reason(name, "holds", "held")
+}
+
+// Yours is Reason, said to the very subject that it is about: "needs create on workloads in project red; you hold Viewer in
+// department blue".
+func (d Decision) Yours(name func(core.ScopeID) string) string {
+	return d.reason(name, "you hold", "you held")
+}
+
+func (d Decision) reason(name func(core.ScopeID) string, holds, held string) string {
 	if name == nil {
 		name = func(s core.ScopeID) string { return "scope " + string(s) }
 	}
@@ -91,15 +101,15 @@ func (d Decision) Reason(name func(core.ScopeID) string) string {
 	fmt.Fprintf(&b, "needs %s on %s in %s; ", d.Action, d.Entity, name(d.Scope))
 	switch d.Code {
 	case RoleLacks:
-		fmt.Fprintf(&b, "holds %s", roleName(d.Role))
+		fmt.Fprintf(&b, "%s %s", holds, roleName(d.Role))
 		d.held(&b, name)
 		fmt.Fprintf(&b, " (rule %d), which does not include it", d.Rule)
 	case Expired:
-		fmt.Fprintf(&b, "held %s", roleName(d.Role))
+		fmt.Fprintf(&b, "%s %s", held, roleName(d.Role))
 		d.held(&b, name)
 		fmt.Fprintf(&b, " (rule %d) until %s", d.Rule, date(d.Expires))
 	default:
-		b.WriteString("holds no rule there or above")
+		fmt.Fprintf(&b, "%s no rule there or above", holds)
 	}
 	return b.String()
 }
