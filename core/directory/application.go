@@ -2,7 +2,6 @@ package directory
 
 import (
 	"context"
-	"crypto/hmac"
 	"errors"
 	"fmt"
 	"iter"
@@ -15,6 +14,7 @@ import (
 	"github.com/fleetpass/fleetpass/core/audit"
 	"github.com/fleetpass/fleetpass/core/org"
 	"github.com/fleetpass/fleetpass/core/store"
+	"github.com/fleetpass/fleetpass/core/trust"
 	"github.com/fleetpass/fleetpass/events"
 )
 
@@ -24,6 +24,8 @@ type NewApplication struct {
 	Public         bool // it can keep no secret, and gets none
 	RedirectURIs   []string
 	PostLogoutURIs []string
+	JWKS           []byte        // public keys that it proves itself with: a JSON Web Key Set; nil: none
+	Trusts         []trust.Trust // which tokens of trusted issuers stand for it; the issuers by name
 }
 
 // The bounds of an application.
@@ -31,6 +33,9 @@ const (
 	maxURIs    = 20
 	maxURI     = 2000 // bytes
 	maxSecrets = 5    // that prove something at the same time
+	// MaxApplications is how many applications a tenant may have. Several that are created at the very same time may pass by it:
+	// the bound is against heaps, and costs no other request anything.
+	MaxApplications = 1000
 	// MaxGrace is the longest that an old secret may live on beside a new one.
 	MaxGrace = 30 * 24 * time.Hour
 )
@@ -45,9 +50,19 @@ func (s *Service) CreateApplication(ctx context.Context, actor core.Actor, t cor
 	if err := checkURIs(n.RedirectURIs, n.PostLogoutURIs); err != nil {
 		return Application{}, "", err
 	}
+	if n.Public && (n.JWKS != nil || len(n.Trusts) > 0) {
+		return Application{}, "", core.BadField("public", "must be false where the application has jwks or trusts: a public one proves nothing")
+	}
+	keys, trusts, err := s.means(ctx, t, n.JWKS, n.Trusts)
+	if err != nil {
+		return Application{}, "", err
+	}
+	if err := s.roomForAnother(ctx, t); err != nil {
+		return Application{}, "", err
+	}
 	app = Application{
 		ID: core.ApplicationID(core.NewID()), Name: name, Public: n.Public, Enabled: true,
-		RedirectURIs: n.RedirectURIs, PostLogoutURIs: n.PostLogoutURIs, CreatedBy: actor.Subject,
+		RedirectURIs: n.RedirectURIs, PostLogoutURIs: n.PostLogoutURIs, Keys: keys, Trusts: trusts, CreatedBy: actor.Subject,
 	}
 	if !n.Public {
 		secret = core.NewSecret()
@@ -101,15 +116,7 @@ func (s *Service) CheckSecret(ctx context.Context, t core.TenantID, app Applicat
 	if err != nil {
 		return err
 	}
-	now := s.Now()
-	right := false
-	for _, sec := range app.Secrets {
-		live := sec.Until.IsZero() || now.Before(sec.Until)
-		if hmac.Equal(mac, sec.MAC) && live {
-			right = true
-		}
-	}
-	if !right || !app.Enabled || app.ID == "" {
+	if !proves(app.Secrets, mac, s.Now()) || !app.Enabled || app.ID == "" {
 		return ErrClient
 	}
 	return nil
@@ -119,7 +126,7 @@ func (s *Service) CheckSecret(ctx context.Context, t core.TenantID, app Applicat
 // for the grace: 0 ends them at once, and MaxGrace is the longest.
 func (s *Service) RotateSecret(ctx context.Context, actor core.Actor, t core.TenantID, id core.ApplicationID, grace time.Duration) (secret string, err error) {
 	if grace < 0 || grace > MaxGrace {
-		return "", core.BadField("grace", "must be from 0 to 30 days")
+		return "", core.BadField("gracePeriod", fmt.Sprintf("must be 0 to %d seconds, which is 30 days", int(MaxGrace/time.Second)))
 	}
 	secret = core.NewSecret()
 	mac, err := s.secretMAC(ctx, t, id, secret)
@@ -131,16 +138,7 @@ func (s *Service) RotateSecret(ctx context.Context, actor core.Actor, t core.Ten
 			return fmt.Errorf("application %s is public and has no secret: %w", id, core.Unsupported)
 		}
 		now := s.Now()
-		end := now.Add(grace)
-		var keep []Secret
-		for _, old := range app.Secrets {
-			if old.Until.IsZero() || old.Until.After(end) {
-				old.Until = end
-			}
-			if now.Before(old.Until) {
-				keep = append(keep, old)
-			}
-		}
+		keep := outgoing(app.Secrets, now, now.Add(grace))
 		if len(keep) >= maxSecrets {
 			return fmt.Errorf("application %s has %d secrets that still live; rotate without grace: %w", id, len(keep), core.Limit)
 		}
@@ -162,15 +160,81 @@ func (s *Service) SetEnabled(ctx context.Context, actor core.Actor, t core.Tenan
 	return s.changeApplication(ctx, actor, t, id, change, true, func(app *Application) error { return set(&app.Enabled, enabled) })
 }
 
-// SetURIs replaces the redirect URIs of an application.
-func (s *Service) SetURIs(ctx context.Context, actor core.Actor, t core.TenantID, id core.ApplicationID, redirect, postLogout []string) (Application, error) {
-	if err := checkURIs(redirect, postLogout); err != nil {
+// Edit is what is said anew about an application. What is nil stays; an empty list takes all away.
+type Edit struct {
+	RedirectURIs   []string
+	PostLogoutURIs []string
+	JWKS           []byte // a JSON Web Key Set; one without keys takes them away
+	Trusts         []trust.Trust
+}
+
+// EditApplication says anew where people may be sent back to from an application, and what it proves itself with.
+func (s *Service) EditApplication(ctx context.Context, actor core.Actor, t core.TenantID, id core.ApplicationID, e Edit) (Application, error) {
+	if err := checkURIs(e.RedirectURIs, e.PostLogoutURIs); err != nil {
 		return Application{}, err
 	}
-	return s.changeApplication(ctx, actor, t, id, "updated", false, func(app *Application) error {
-		app.RedirectURIs, app.PostLogoutURIs = redirect, postLogout
+	keys, trusts, err := s.means(ctx, t, e.JWKS, e.Trusts)
+	if err != nil {
+		return Application{}, err
+	}
+	var what []string
+	for _, part := range []struct {
+		name  string
+		given bool
+	}{{"addresses", e.RedirectURIs != nil || e.PostLogoutURIs != nil}, {"keys", e.JWKS != nil}, {"trusts", e.Trusts != nil}} {
+		if part.given {
+			what = append(what, part.name)
+		}
+	}
+	return s.changeApplication(ctx, actor, t, id, "updated: "+strings.Join(what, ", "), false, func(app *Application) error {
+		if app.Public && (len(keys) > 0 || len(trusts) > 0) {
+			return core.BadField("jwks, trusts", "are of no use to a public application, which proves nothing")
+		}
+		if e.RedirectURIs != nil {
+			app.RedirectURIs = e.RedirectURIs
+		}
+		if e.PostLogoutURIs != nil {
+			app.PostLogoutURIs = e.PostLogoutURIs
+		}
+		if e.JWKS != nil {
+			app.Keys = keys
+		}
+		if e.Trusts != nil {
+			app.Trusts = trusts
+		}
 		return nil
 	})
+}
+
+// means checks what an application is to prove itself with, beside its secrets.
+func (s *Service) means(ctx context.Context, t core.TenantID, jwks []byte, given []trust.Trust) (keys []trust.PublicKey, trusts []trust.Trust, err error) {
+	if jwks != nil && !emptySet(jwks) {
+		if keys, err = trust.ParseKeys("jwks", jwks, trust.MaxClientKeys); err != nil {
+			return nil, nil, err
+		}
+	}
+	if trusts, err = trust.ParseTrusts("trusts", given); err != nil {
+		return nil, nil, err
+	}
+	trusts, err = trust.Resolve(ctx, s.DB, t, "trusts", trusts)
+	return keys, trusts, err
+}
+
+// emptySet says whether a JSON Web Key Set has no key.
+func emptySet(jwks []byte) bool { return string(jwks) == `{"keys":[]}` }
+
+// roomForAnother refuses one application too many.
+func (s *Service) roomForAnother(ctx context.Context, t core.TenantID) error {
+	n := 0
+	for _, err := range s.Applications(ctx, t) {
+		if err != nil {
+			return err
+		}
+		if n++; n >= MaxApplications {
+			return fmt.Errorf("the tenant has %d applications, which is as many as there may be; delete one: %w", MaxApplications, core.Limit)
+		}
+	}
+	return nil
 }
 
 // changeApplication changes an application in one commit. access says that it changes what someone may do.
@@ -267,7 +331,8 @@ func (o *ops) tellApplication(t core.TenantID, now time.Time, actor core.Actor, 
 		Tenant: t, Action: a, EntityType: audit.EntityApplication, EntityID: string(app.ID), Name: app.Name,
 		Scope: core.AccountScope(t), Reason: change,
 	}))
-	o.emit(t, now, actor, events.ApplicationChanged{Revision: uint64(rev), Application: string(app.ID), Change: change})
+	kind, _, _ := strings.Cut(change, ":") // what of it changed is for the record alone
+	o.emit(t, now, actor, events.ApplicationChanged{Revision: uint64(rev), Application: string(app.ID), Change: kind})
 }
 
 func checkURIs(redirect, postLogout []string) error {

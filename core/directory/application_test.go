@@ -82,7 +82,7 @@ func TestApplicationSecrets(t *testing.T) {
 	_, err = w.RotateSecret(ctx, w.admin, acme, app.ID, time.Hour)
 	wantErr(t, err, core.Limit, "")
 	_, err = w.RotateSecret(ctx, w.admin, acme, app.ID, directory.MaxGrace+1)
-	wantErr(t, err, core.Invalid, "grace")
+	wantErr(t, err, core.Invalid, "gracePeriod")
 	_, err = w.RotateSecret(ctx, w.admin, acme, "absent", 0)
 	wantErr(t, err, core.NotFound, "")
 
@@ -134,11 +134,11 @@ func TestApplications(t *testing.T) {
 		_, _, err := w.CreateApplication(ctx, w.admin, acme, directory.NewApplication{Name: bad})
 		wantErr(t, err, core.Invalid, "name")
 	}
-	got, err := w.SetURIs(ctx, w.admin, acme, app.ID, nil, []string{"https://portal.example.com/bye"})
+	got, err := w.EditApplication(ctx, w.admin, acme, app.ID, directory.Edit{RedirectURIs: []string{}, PostLogoutURIs: []string{"https://portal.example.com/bye"}})
 	if err != nil || len(got.RedirectURIs) != 0 || len(got.PostLogoutURIs) != 1 {
 		t.Errorf("%+v, %v", got, err)
 	}
-	_, err = w.SetURIs(ctx, w.admin, acme, app.ID, []string{"http://evil.example.com"}, nil)
+	_, err = w.EditApplication(ctx, w.admin, acme, app.ID, directory.Edit{RedirectURIs: []string{"http://evil.example.com"}})
 	wantErr(t, err, core.Invalid, "redirectUris")
 	rec, err := w.Application(ctx, acme, app.ID)
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/fleetpass/fleetpass/core"
 	"github.com/fleetpass/fleetpass/core/org"
 	"github.com/fleetpass/fleetpass/core/store"
+	"github.com/fleetpass/fleetpass/core/trust"
 	"github.com/fleetpass/fleetpass/events"
 )
 
@@ -81,6 +82,8 @@ type Application struct {
 	Enabled        bool               `json:"enabled,omitzero"`
 	RedirectURIs   []string           `json:"redirectUris,omitzero"`
 	PostLogoutURIs []string           `json:"postLogoutUris,omitzero"`
+	Keys           []trust.PublicKey  `json:"keys,omitzero"`   // that it proves itself with, beside its secrets
+	Trusts         []trust.Trust      `json:"trusts,omitzero"` // which tokens of trusted issuers stand for it
 	CreatedAt      time.Time          `json:"createdAt"`
 	CreatedBy      core.Subject       `json:"createdBy"`
 	UpdatedAt      time.Time          `json:"updatedAt"`

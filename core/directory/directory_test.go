@@ -362,6 +362,9 @@ func TestDeleteGroupAgainstAddMember(t *testing.T) {
 		if members, err := w.Members(ctx, acme, "g"); err != nil || len(members) != 0 {
 			t.Fatalf("a deleted group has members: %v, %v", members, err)
 		}
+		if rec, err := w.User(ctx, acme, u.Email); err != nil || len(rec.Value.Groups) != 0 {
+			t.Fatalf("in a deleted group: %v, %v", rec.Value.Groups, err)
+		}
 	}
 }
 

@@ -55,7 +55,8 @@ func (s *Service) Groups(ctx context.Context, t core.TenantID) iter.Seq2[store.R
 	return Groups.List(ctx, s.DB, store.Groups(t))
 }
 
-// Members is everybody whom AddMember put into a group, by e-mail. It reads every person of the tenant.
+// Members is everybody whom AddMember put into a group, by e-mail. It reads every person of the tenant, since it is for what must
+// be certain: who was put in before there was a member index may be in none. Lists go by the index: see MembersIn.
 func (s *Service) Members(ctx context.Context, t core.TenantID, g core.GroupName) ([]User, error) {
 	var in []User
 	for rec, err := range s.Users(ctx, t) {
@@ -100,7 +101,8 @@ func (s *Service) RemoveMember(ctx context.Context, actor core.Actor, t core.Ten
 }
 
 // DeleteGroup takes everybody out of a group, then the group away, so that a later group of the same name begins empty.
-// The last commit holds only if nobody came in meanwhile: putting somebody in raises the tenant's revision.
+// The last commit holds only if nobody came in meanwhile: putting somebody in raises the tenant's revision. It is rare, and who
+// stayed in would have the rights of the later group, so it asks everybody's record and not the member index.
 func (s *Service) DeleteGroup(ctx context.Context, actor core.Actor, t core.TenantID, g core.GroupName) error {
 	return store.Retry(ctx, func() error {
 		items, err := s.DB.Get(ctx, store.Meta(t), store.Group(t, g))

@@ -11,11 +11,13 @@ import (
 // Said is what an identity provider said about a person, mapped and judged by core/sso.
 type Said struct {
 	Connection string // the ID of the connection that it came by
+	Alias      string // and how people name it
 	Source     string // what Subject is an id at: it changes where another connection takes over the ID
 	Subject    string // the provider's stable id of the person; empty: it has none
 	Email      core.Email
 	Profile    Profile
 	Groups     []core.GroupName // sorted, each once
+	Partial    bool             // some of it is what was said before: it is not the provider's word of now (LastLogin, ProviderWord)
 }
 
 // A RefusedError says why a person may not sign in by a connection, to the tenant's administrator. It is
@@ -34,7 +36,8 @@ func (e *RefusedError) Unwrap() error { return core.Unauthenticated }
 // FromProvider is the person of an e-mail as they are once a provider has spoken, and the operations that make them so, for
 // the commit of the sign-in: it creates who was never here, and lets groups and profile follow the provider. rec is what
 // User or a Get read. Whoever is local, disabled, or another connection's is a *RefusedError, and so is somebody else at the
-// provider who came by the same e-mail: nobody is ever taken over or merged silently.
+// provider who came by the same e-mail: nobody is ever taken over or merged silently. What the change asks of the member index
+// and of the groups seen, FollowGroups adds.
 func (s *Service) FromProvider(actor core.Actor, rec store.Record[User], said Said) (User, []store.Op, error) {
 	now, t := s.Now(), actor.Tenant
 	if err := said.Profile.check(); err != nil {
@@ -56,7 +59,9 @@ func (s *Service) FromProvider(actor core.Actor, rec store.Record[User], said Sa
 	}
 	actor.Subject, actor.UserID = core.UserSubject(u.Email), u.ID
 	before := u
-	u.LastLogin = now
+	if !said.Partial {
+		u.LastLogin = now
+	}
 	if said.Subject != "" {
 		u.Subject, u.Source = said.Subject, said.Source
 	}

@@ -162,6 +162,11 @@ func (s *Service) Users(ctx context.Context, t core.TenantID) iter.Seq2[store.Re
 	return Users.List(ctx, s.DB, store.Users(t))
 }
 
+// UsersIn is the people in part of store.Users, in its order.
+func (s *Service) UsersIn(ctx context.Context, r store.Range) iter.Seq2[store.Record[User], error] {
+	return Users.List(ctx, s.DB, r)
+}
+
 // errSame ends a change that would change nothing.
 var errSame = errors.New("directory: nothing to change")
 
@@ -198,6 +203,7 @@ func (s *Service) changeUser(ctx context.Context, actor core.Actor, t core.Tenan
 			return fmt.Errorf("user: %w", core.NotFound)
 		}
 		u = rec.Value
+		u.Groups = slices.Clone(u.Groups) // for an edit to work on: what there was before is compared with it
 		if err := ed.do(&u, items[2:]); err != nil {
 			return err
 		}
@@ -211,6 +217,10 @@ func (s *Service) changeUser(ctx context.Context, actor core.Actor, t core.Tenan
 				return err
 			}
 		}
+		index, _, err := s.regroup(ctx, t, e, rec.Value, u)
+		if err != nil {
+			return err
+		}
 		now := s.Now()
 		u.UpdatedAt = now
 		if ed.ends {
@@ -223,7 +233,7 @@ func (s *Service) changeUser(ctx context.Context, actor core.Actor, t core.Tenan
 		}
 		o.add(Users.Put(rec.Key, rec.Version, u))
 		o.tellUser(t, now, actor, u, rev, ed.action, ed.change, cmp.Or(ed.reason, ed.change))
-		return o.commit(ctx, s.DB)
+		return o.regroup(ctx, s.DB, index)
 	})
 	if errors.Is(err, errSame) {
 		return u, nil
@@ -297,16 +307,20 @@ func (s *Service) DeleteUser(ctx context.Context, actor core.Actor, t core.Tenan
 		if err := s.keeps(ctx, t, e); err != nil {
 			return err
 		}
-		byID, err := s.DB.Get(ctx, store.UserByID(t, rec.Value.ID))
+		index, byID, err := s.regroup(ctx, t, e, rec.Value, User{}, store.UserByID(t, rec.Value.ID), store.AccessKeysOf(t, rec.Value.ID))
 		if err != nil {
 			return err
 		}
+		index.room = 0 // the access keys may need it
 		now := s.Now()
 		var o ops
+		if err := s.deleteKeysOf(ctx, &o, actor, t, byID[1]); err != nil {
+			return err
+		}
 		rev := o.bump(meta)
 		o.list = append(o.list, store.Delete(rec.Key, rec.Version), store.Delete(byID[0].Key, byID[0].Version))
 		o.tellUser(t, now, actor, rec.Value, rev, audit.Delete, "deleted", "")
-		return o.commit(ctx, s.DB)
+		return o.regroup(ctx, s.DB, index)
 	})
 }
 

@@ -252,19 +252,22 @@ func (s *Service) revoke(ctx context.Context, actor core.Actor, rec store.Record
 
 // Living is a family that was not revoked, with its person and tenant.
 type Living struct {
-	Family Family
+	Family Family // of an access key: one with the key as its client
 	Person directory.User
 	Tenant org.Tenant
-	Extra  []store.Item // the keys that the caller asked for beside
+	Key    directory.AccessKey // the access key that it is of; zero: it is a sign-in
+	Extra  []store.Item        // the keys that the caller asked for beside
 }
 
-// Alive says whether the access tokens made from a family still count: it was not revoked, and the person is who they
-// were, and not kept out by enforced single sign-on; else the error is core.Unauthenticated. The extra keys come in the same
-// snapshot. It costs one round trip. A connection to an identity provider that was disabled or deleted since is not looked
-// at, which would cost another: the next refresh does, so that access tokens outlive it by their own life at most.
+// Alive says whether the access tokens made from a family, or with an access key, still count: it was not revoked, and the
+// person is who they were, and not kept out by enforced single sign-on; else the error is core.Unauthenticated. The extra
+// keys come in the same snapshot. It costs one round trip. Of a sign-in, a connection to an identity provider that was
+// disabled or deleted since is not looked at, which would cost another: the next refresh does, so that access tokens
+// outlive it by their own life at most.
 func (s *Service) Alive(ctx context.Context, tenant core.TenantID, id string, email core.Email, extra ...store.Key) (Living, error) {
-	keys := append([]store.Key{store.Meta(tenant), store.Family(tenant, id), store.User(tenant, email)}, extra...)
-	items, err := s.DB.Get(ctx, keys...)
+	keys := append([]store.Key{store.Meta(tenant)}, Roots(tenant, id, email)...)
+	roots := len(keys)
+	items, err := s.DB.Get(ctx, append(keys, extra...)...)
 	if err != nil {
 		return Living{}, err
 	}
@@ -272,11 +275,12 @@ func (s *Service) Alive(ctx context.Context, tenant core.TenantID, id string, em
 	if err != nil {
 		return Living{}, err
 	}
-	family, person, err := Holds(items[1], items[2], email)
+	living, err := Judge(meta.Value, items[1:roots], id, email, s.Now())
 	if err != nil {
 		return Living{}, err
 	}
-	return Living{family, person, meta.Value, items[3:]}, Admits(meta.Value, person)
+	living.Extra = items[roots:]
+	return living, Admits(meta.Value, living.Person)
 }
 
 // Holds is Alive for who has read the items of the family and of the person already.

@@ -16,8 +16,9 @@ import (
 // Login is a sign-in under way: what it is for and how far it got. It is bound to the browser that began it, and it is
 // gone when it is over.
 type Login struct {
-	Browser string      `json:"browser"` // hash of the browser's login cookie
-	Query   string      `json:"query"`   // the authorization request, as it came; it is checked again at the end. "": none
+	Browser string      `json:"browser"`        // hash of the browser's login cookie
+	Query   string      `json:"query"`          // the authorization request, as it came; it is checked again at the end. "": none
+	Next    string      `json:"next,omitempty"` // the page of ours to go on to, where there is no request; "": the first one
 	Email   core.Email  `json:"email,omitempty"`
 	User    core.UserID `json:"user,omitempty"`  // who proved a temporary password and must choose their own
 	Epoch   string      `json:"epoch,omitempty"` // theirs at that moment
@@ -61,15 +62,25 @@ func (s *Service) TenantActive(ctx context.Context, tenant core.TenantID) error 
 // could be one of ours, so that several tabs can sign in side by side. The actor says at which tenant and from which
 // address. A place that began too many is a directory.ThrottledError, and the sign-in is not kept.
 func (s *Service) StartLogin(ctx context.Context, actor core.Actor, cookie, query string) (handle, secret string, err error) {
+	return s.startLogin(ctx, actor, cookie, Login{Query: query})
+}
+
+// StartLoginFor is StartLogin for a page of ours, a path that no stranger chose: the browser goes on there.
+func (s *Service) StartLoginFor(ctx context.Context, actor core.Actor, cookie, page string) (handle, secret string, err error) {
+	return s.startLogin(ctx, actor, cookie, Login{Next: page})
+}
+
+func (s *Service) startLogin(ctx context.Context, actor core.Actor, cookie string, l Login) (handle, secret string, err error) {
 	cookie = LoginCookie(cookie)
 	handle = core.NewSecret()
 	now := s.Now()
-	put, err := logins.Put(store.Login(actor.Tenant, Hash(handle)), 0, Login{Browser: Hash(cookie), Query: query, Started: now})
+	l.Browser, l.Started = Hash(cookie), now
+	put, err := logins.Put(store.Login(actor.Tenant, Hash(handle)), 0, l)
 	if err != nil {
 		return "", "", err
 	}
 	err = store.Retry(ctx, func() error {
-		count, err := s.countLogin(ctx, actor, now)
+		count, err := s.CountLogin(ctx, actor)
 		if err != nil {
 			return err
 		}
@@ -81,9 +92,16 @@ func (s *Service) StartLogin(ctx context.Context, actor core.Actor, cookie, quer
 	return handle, cookie, err
 }
 
-// countLogin makes the operation that counts a sign-in of the actor's place.
-func (s *Service) countLogin(ctx context.Context, actor core.Actor, now time.Time) (store.Op, error) {
-	items, err := s.DB.Get(ctx, store.Attempts(actor.Tenant, "begin", directory.Place(actor.Address))) // no e-mail is "begin"
+// CountLogin makes the operation that counts a sign-in of the actor's place, for the commit that begins it. A place that began
+// too many is a directory.ThrottledError.
+func (s *Service) CountLogin(ctx context.Context, actor core.Actor) (store.Op, error) {
+	// No e-mail is "begin".
+	return s.count(ctx, store.Attempts(actor.Tenant, "begin", directory.Place(actor.Address)), MaxLogins)
+}
+
+// count makes the operation that counts one more of what may happen max times within LoginLife.
+func (s *Service) count(ctx context.Context, k store.Key, max int) (store.Op, error) {
+	items, err := s.DB.Get(ctx, k)
 	if err != nil {
 		return store.Op{}, err
 	}
@@ -91,15 +109,43 @@ func (s *Service) countLogin(ctx context.Context, actor core.Actor, now time.Tim
 	if err != nil {
 		return store.Op{}, err
 	}
-	b := rec.Value
+	now, b := s.Now(), rec.Value
 	if over := b.Since.Add(LoginLife); !now.Before(over) {
 		b = begun{Since: now}
-	} else if b.N >= MaxLogins {
+	} else if b.N >= max {
 		return store.Op{}, directory.Throttle(over, now)
 	}
 	b.N++
 	op, err := starts.Put(rec.Key, rec.Version, b)
 	return op.Until(b.Since.Add(LoginLife)), err
+}
+
+// MaxGuesses is how many user codes of devices a person may get wrong within LoginLife.
+const MaxGuesses = 20
+
+// MayGuess is a directory.ThrottledError for a person who got too many user codes wrong.
+func (s *Service) MayGuess(ctx context.Context, t core.TenantID, u core.UserID) error {
+	_, err := s.count(ctx, guesses(t, u), MaxGuesses)
+	return err
+}
+
+// Guessed counts a user code that a person got wrong. However many come at once, each is counted or refused.
+func (s *Service) Guessed(ctx context.Context, t core.TenantID, u core.UserID) error {
+	err := store.Retry(ctx, func() error {
+		op, err := s.count(ctx, guesses(t, u), MaxGuesses)
+		if err != nil {
+			return err
+		}
+		return s.DB.Commit(ctx, op)
+	})
+	if errors.Is(err, core.Conflict) {
+		err = directory.Throttle(s.Now().Add(time.Second), s.Now())
+	}
+	return err
+}
+
+func guesses(t core.TenantID, u core.UserID) store.Key {
+	return store.Attempts(t, "device", string(u)) // no e-mail is "device"
 }
 
 // Login returns a sign-in under way, for the browser that began it. For any other, or none, or one that took too long, it

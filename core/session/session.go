@@ -4,7 +4,8 @@
 // is core/directory's and core/sso's.
 //
 // Everything here ends when the person's epoch changes: at a change of password, a forced logout, or when the account is
-// disabled or deleted. It is read with the session, in the same snapshot or after it, so every instance sees it at once.
+// disabled or deleted. It is read with the session, in the same snapshot or after it, so every instance sees it at once. A
+// person's access keys are no sign-ins and follow other rules: accesskey.go judges their tokens.
 package session
 
 import (

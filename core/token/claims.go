@@ -21,7 +21,7 @@ type Access struct {
 	Scope    string           // optional
 	Email    string           // of a person
 	Kind     core.SubjectKind // `kind`: user or application
-	Family   string           // `sid`: the refresh family that it belongs to; optional
+	Family   string           // `sid`: the refresh family, or the access key, that it belongs to; optional
 	IssuedAt time.Time        // also `nbf`
 	Expires  time.Time
 	AuthTime time.Time // when the person last proved who they are; optional
