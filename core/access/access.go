@@ -103,6 +103,9 @@ type Verdict struct {
 // Why says the decision as a sentence, with the names of the scopes.
 func (v Verdict) Why() string { return v.Reason(v.name) }
 
+// WhyYou is Why, said to the subject that was asked about.
+func (v Verdict) WhyYou() string { return v.Yours(v.name) }
+
 // MaxAsks is how many questions one DecideAll takes.
 const MaxAsks = 100
 

@@ -3,6 +3,7 @@ package access
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/fleetpass/fleetpass/core"
 	"github.com/fleetpass/fleetpass/core/directory"
@@ -18,7 +19,7 @@ type Caller struct {
 	Tenant  core.TenantID
 	Subject core.Subject
 	UserID  core.UserID // of a person
-	family  string      // of a person: the sign-in that the token descends from
+	family  string      // of a person: the sign-in, or the access key, that the token descends from
 }
 
 // CallerOf reads a verified token of a tenant. One that does not say who calls is core.Unauthenticated.
@@ -38,6 +39,7 @@ type Admitted struct {
 	Tenant      org.Tenant
 	Person      directory.User        // of a person
 	Application directory.Application // of an application
+	AccessKey   core.ApplicationID    // of a person whose token was made with an access key: which one
 }
 
 // Admit reads whether the caller still may call, in one round trip. If not, the error is core.Unauthenticated, and does not
@@ -52,9 +54,7 @@ func (s *Service) Admit(ctx context.Context, c Caller) (Admitted, error) {
 	if err != nil {
 		return Admitted{}, err
 	}
-	in, err := c.admit(items[:last])
-	in.Tenant = meta.Value
-	return in, err
+	return c.admit(meta.Value, items[:last], s.Now())
 }
 
 // keys are what admit judges by.
@@ -62,13 +62,14 @@ func (c Caller) keys() []store.Key {
 	if c.Subject.Kind == core.Application {
 		return []store.Key{store.Application(c.Tenant, core.ApplicationID(c.Subject.ID))}
 	}
-	return []store.Key{store.Family(c.Tenant, c.family), store.User(c.Tenant, core.Email(c.Subject.ID))}
+	return session.Roots(c.Tenant, c.family, core.Email(c.Subject.ID))
 }
 
 // admit judges a caller by the items of its keys: an application is there and enabled; a person is the very one of the token,
-// there, enabled, signed in since the token's sign-in began, and does not wait for a password of their own.
-func (c Caller) admit(items []store.Item) (Admitted, error) {
-	in := Admitted{Actor: core.Actor{Tenant: c.Tenant, Subject: c.Subject, UserID: c.UserID}}
+// there, enabled, signed in since the token's sign-in began, or has the access key that it was made with, and does not wait
+// for a password of their own.
+func (c Caller) admit(t org.Tenant, items []store.Item, now time.Time) (Admitted, error) {
+	in := Admitted{Actor: core.Actor{Tenant: c.Tenant, Subject: c.Subject, UserID: c.UserID}, Tenant: t}
 	if c.Subject.Kind == core.Application {
 		app, err := directory.Applications.Decode(items[0])
 		if err == nil && (!app.Exists() || !app.Value.Enabled) {
@@ -77,11 +78,11 @@ func (c Caller) admit(items []store.Item) (Admitted, error) {
 		in.Application = app.Value
 		return in, err
 	}
-	_, person, err := session.Holds(items[0], items[1], core.Email(c.Subject.ID))
-	if err == nil && (person.ID != c.UserID || person.MustChange()) {
+	living, err := session.Judge(t, items, c.family, core.Email(c.Subject.ID), now)
+	if err == nil && (living.Person.ID != c.UserID || living.Person.MustChange()) {
 		err = fmt.Errorf("the person is another, or has to change the password: %w", core.Unauthenticated)
 	}
-	in.Person = person
+	in.Person, in.AccessKey = living.Person, living.Key.ID
 	return in, err
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 
 	"github.com/fleetpass/fleetpass/core"
 	"github.com/fleetpass/fleetpass/core/policy"
@@ -86,34 +85,35 @@ func (s *Service) CoversMove(ctx context.Context, actor core.Actor, project, par
 	return err
 }
 
-// forever is later than any expiry: only what has no end is held then.
-const forever = math.MaxInt64
-
-// holds asks whether a subject holds all that a rule's role permits, where the subject stands: now, and if the term is
-// lasting, in the rule's last second too. What is held then is held all the time, for no rule begins later than it is made.
+// holds asks whether a subject holds all that a rule's role permits, where the subject stands: now, or if the term is
+// lasting, until the rule ends.
 func (v *view) holds(who *standing, r core.Rule, term Term) error {
-	role, ok := policy.RoleByID(r.Role)
-	if !ok {
-		return fmt.Errorf("rule %d: unknown role: %w", r.ID, core.Denied)
-	}
 	if !who.stands() {
 		d := policy.Deny(who.code, policy.AccessRules, policy.View, r.Scope)
 		return fmt.Errorf("%s: %w", d.Reason(v.name), core.Denied)
 	}
-	held := policy.Held(&v.grants, who.subjects, who.path, v.now.Unix())
-	if e, a, ok := role.Permissions.Within(&held); !ok {
-		return fmt.Errorf("%s includes %s on %s, which you do not hold in %s: %w", role.Name, a, e, v.name(r.Scope), core.Denied)
+	var lack policy.Lack
+	var ok bool
+	if term == Lasting {
+		lack, ok = policy.CoversUntil(&v.grants, who.subjects, who.path, r.Role, v.now.Unix(), policy.GrantOf(r).Expires)
+	} else {
+		lack, ok = policy.Covers(&v.grants, who.subjects, who.path, r.Role, v.now.Unix())
 	}
-	if term != Lasting {
+	if ok {
 		return nil
 	}
-	last := int64(forever)
-	if !r.ExpiresAt.IsZero() {
-		last = r.ExpiresAt.Unix() - 1
+	return v.lacks(r, lack)
+}
+
+// lacks says in words what is missing of a rule's role.
+func (v *view) lacks(r core.Rule, lack policy.Lack) error {
+	role, known := policy.RoleByID(r.Role)
+	if !known {
+		return fmt.Errorf("rule %d: unknown role: %w", r.ID, core.Denied)
 	}
-	held = policy.Held(&v.grants, who.subjects, who.path, last)
-	if e, a, ok := role.Permissions.Within(&held); !ok {
-		return fmt.Errorf("%s includes %s on %s, which you hold in %s, but not for as long as the rule would last: %w", role.Name, a, e, v.name(r.Scope), core.Denied)
+	where := v.name(r.Scope)
+	if lack.Later {
+		return fmt.Errorf("%s includes %s on %s, which you hold in %s, but not for as long as the rule would last: %w", role.Name, lack.Action, lack.Entity, where, core.Denied)
 	}
-	return nil
+	return fmt.Errorf("%s includes %s on %s, which you do not hold in %s: %w", role.Name, lack.Action, lack.Entity, where, core.Denied)
 }

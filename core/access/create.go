@@ -109,58 +109,21 @@ func (v *view) admitPassword(e core.Email) bool {
 }
 
 func (s *Service) create(ctx context.Context, actor core.Actor, batch []NewRule, guarded bool) ([]core.Rule, error) {
-	if len(batch) == 0 || len(batch) > MaxBatch {
-		return nil, fmt.Errorf("%d rules at once, want 1 to %d: %w", len(batch), MaxBatch, core.Limit)
-	}
-	at := func(i int, err error) error {
-		if err != nil && len(batch) > 1 {
-			return fmt.Errorf("rule %d of the batch: %w", i, err)
-		}
-		return err
-	}
-	now := s.Now()
-	wanted := make([]core.Rule, len(batch))
-	for i, n := range batch {
-		var err error
-		if wanted[i], err = n.rule(now); err != nil {
-			return nil, at(i, err)
-		}
+	wanted, err := s.wanted(batch)
+	if err != nil {
+		return nil, err
 	}
 	var made []core.Rule
-	err := store.Retry(ctx, func() error {
+	err = store.Retry(ctx, func() error {
 		v := s.newView(actor.Tenant)
-		actors := make([]standing, len(wanted))
-		var keys []store.Key
-		for i, r := range wanted {
-			actors[i] = standing{subject: actor.Subject, scope: r.Scope, id: actor.UserID}
-			keys = append(keys, v.targetKeys(r)...)
-		}
-		if err := v.read(ctx, keys...); err != nil {
-			return err
-		}
-		if err := v.meta.Value.Serves(); err != nil {
-			return err
-		}
-		if err := v.gather(ctx, actors); err != nil {
+		who, err := v.gatherNew(ctx, actor, wanted)
+		if err != nil {
 			return err
 		}
 		w := v.change(actor)
 		for i, r := range wanted {
-			sc, err := v.target(r, batch[i].ScopeKind)
-			if err != nil {
-				return at(i, err)
-			}
-			r.ScopeKind = sc.Kind
-			if actors[i].code == policy.UnknownScope {
-				return at(i, fmt.Errorf("scopeId: %w", core.NotFound)) // something above it is deleted
-			}
-			if guarded {
-				if err := v.guard(&actors[i], r, policy.Create); err != nil {
-					return at(i, err)
-				}
-			}
-			if err := w.create(r); err != nil {
-				return at(i, err)
+			if err := w.give(&who[i], r, batch[i].ScopeKind, guarded); err != nil {
+				return ofBatch(i, len(batch), err)
 			}
 		}
 		made = w.made
@@ -171,6 +134,71 @@ func (s *Service) create(ctx context.Context, actor core.Actor, batch []NewRule,
 	}
 	return made, nil
 }
+
+// wanted is the rules of a batch, after the checks that need no store.
+func (s *Service) wanted(batch []NewRule) ([]core.Rule, error) {
+	if len(batch) == 0 || len(batch) > MaxBatch {
+		return nil, fmt.Errorf("%d rules at once, want 1 to %d: %w", len(batch), MaxBatch, core.Limit)
+	}
+	now := s.Now()
+	all := make([]core.Rule, len(batch))
+	for i, n := range batch {
+		var err error
+		if all[i], err = n.rule(now); err != nil {
+			return nil, ofBatch(i, len(batch), err)
+		}
+	}
+	return all, nil
+}
+
+// ofBatch says which rule of a batch an error is about.
+func ofBatch(i, n int, err error) error {
+	if n > 1 {
+		return fmt.Errorf("rule %d of the batch: %w", i, err)
+	}
+	return err
+}
+
+// gatherNew reads what decides about new rules: their targets, and what the actor holds there.
+func (v *view) gatherNew(ctx context.Context, actor core.Actor, wanted []core.Rule) ([]standing, error) {
+	who := make([]standing, len(wanted))
+	var keys []store.Key
+	for i, r := range wanted {
+		who[i] = standing{subject: actor.Subject, scope: r.Scope, id: actor.UserID}
+		keys = append(keys, v.targetKeys(r)...)
+	}
+	if err := v.read(ctx, keys...); err != nil {
+		return nil, err
+	}
+	if err := v.meta.Value.Serves(); err != nil {
+		return nil, err
+	}
+	return who, v.gather(ctx, who)
+}
+
+// give adds a rule to the commit, if the guard lets it pass and its target is there. The guard comes first, so that whoever it
+// stops does not learn of what kind a scope is, or which applications there are.
+func (w *change) give(who *standing, r core.Rule, kind core.ScopeKind, guarded bool) error {
+	if !r.Live(w.v.now) { // it ended while this was tried again
+		return errEnded
+	}
+	if who.code == policy.UnknownScope {
+		return fmt.Errorf("scopeId: %w", core.NotFound) // or something above it is deleted
+	}
+	if guarded {
+		if err := w.v.guard(who, r, policy.Create); err != nil {
+			return err
+		}
+	}
+	sc, err := w.v.target(r, kind)
+	if err != nil {
+		return err
+	}
+	r.ScopeKind = sc.Kind
+	return w.create(r)
+}
+
+var errEnded = core.BadField("expiresAt", "must be in the future")
 
 // rule checks what can be checked without the store.
 func (n NewRule) rule(now time.Time) (core.Rule, error) {
@@ -188,7 +216,7 @@ func (n NewRule) rule(now time.Time) (core.Rule, error) {
 	if !n.ExpiresAt.IsZero() {
 		r.ExpiresAt = n.ExpiresAt.UTC().Truncate(time.Second)
 		if !r.ExpiresAt.After(now) {
-			return r, core.BadField("expiresAt", "must be in the future")
+			return r, errEnded
 		}
 		if r.ExpiresAt.Year() > 9999 {
 			return r, core.BadField("expiresAt", "must be before the year 10000; leave it out for a rule without an end")
@@ -250,12 +278,15 @@ func (v *view) guard(actor *standing, r core.Rule, act policy.Action) error {
 		d := policy.Deny(actor.code, policy.AccessRules, act, r.Scope)
 		return fmt.Errorf("%s: %w", d.Reason(v.name), core.Denied)
 	}
-	d := policy.Decide(&v.grants, &policy.Request{Subjects: actor.subjects, Path: actor.path,
-		Entity: policy.AccessRules, Action: act, Now: v.now.Unix()})
-	if !d.Allowed {
-		return fmt.Errorf("%s: %w", d.Reason(v.name), core.Denied)
+	refusal, ok := policy.Delegate(&v.grants, &policy.Delegation{Subjects: actor.subjects, Path: actor.path,
+		Role: r.Role, Action: act, Until: policy.GrantOf(r).Expires, Now: v.now.Unix()})
+	switch {
+	case ok:
+		return nil
+	case !refusal.Decision.Allowed:
+		return fmt.Errorf("%s: %w", refusal.Decision.Reason(v.name), core.Denied)
 	}
-	return v.holds(actor, r, Term(act == policy.Create))
+	return v.lacks(r, refusal.Lack)
 }
 
 // change gathers one commit's changes of rules.

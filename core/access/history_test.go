@@ -64,6 +64,9 @@ var endOfTime = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // creates is the answer to an attempt: nil, or its kind of error.
 func (m *model) creates(who core.Subject, n access.NewRule, now time.Time) error {
+	if !n.ExpiresAt.IsZero() && !n.ExpiresAt.After(now) {
+		return core.Invalid
+	}
 	last := endOfTime
 	if !n.ExpiresAt.IsZero() {
 		last = n.ExpiresAt.Add(-time.Second)
@@ -89,6 +92,9 @@ func (m *model) deletes(who core.Subject, id core.RuleID, tenant core.TenantID, 
 		return core.NotFound
 	}
 	r := m.rules[i]
+	if !r.Live(now) {
+		return core.NotFound
+	}
 	if !m.holds(who, policy.AccessRules, policy.Delete, r.Scope, now) || !m.covers(who, r.Role, r.Scope, now) {
 		return core.Denied
 	}
@@ -112,15 +118,17 @@ type step struct {
 	who        core.Subject
 	create     *access.NewRule
 	delete     core.RuleID
+	expire     core.RuleID   // maintenance's
 	from, to   core.Revision // the tenant's revision before and after the call
+	begin, end int64         // the time before and after the call
 	made       core.Rule
 	err        error
 	acceptedAt core.Revision // if it succeeded: the revision that it made
 }
 
 // TestHistories runs ten thousand histories (a fiftieth under the race detector and with -short). In each, several
-// administrators of different reach create and delete rules of one tenant at the same time on a real store. The tenant's
-// revisions put what succeeded into one order; replayed in that order, the model must agree with every success, and for
+// administrators of different reach create and delete rules of one tenant at the same time on a real store, while time passes
+// and maintenance takes away what has ended. The tenant's revisions put what succeeded into one order; replayed in that order, the model must agree with every success, and for
 // every refusal there must be a moment of the call at which the model refuses for the same reason. In the end, what
 // decisions say, the three forms of the rules, and what anybody holds at any later time must be as the model says, and
 // nobody may hold what no one was given in the beginning.
@@ -193,7 +201,9 @@ func newHistory(ctx context.Context, db *ledger, n int, base time.Time) *history
 	h.scopes = append(h.scopes, account)
 	h.initial.parent[account] = ""
 	add := func(sc org.Scope) core.ScopeID {
+		sc.Name = string(sc.ID)
 		put(store.Table[org.Scope]{}.Put(store.Scope(h.tenant, sc.ID), 0, sc))
+		put(store.Table[core.ScopeID]{}.Put(store.ScopeName(h.tenant, sc.Parent, sc.Kind, sc.Name), 0, sc.ID))
 		h.scopes = append(h.scopes, sc.ID)
 		h.initial.parent[sc.ID] = sc.Parent
 		return sc.ID
@@ -253,9 +263,15 @@ func (h *history) run(t *testing.T) {
 		wg.Go(func() {
 			r := rand.New(rand.NewPCG(uint64(h.n), uint64(100+g)))
 			for range 4 {
-				s := step{who: pick(r, h.people), from: h.revision(ctx)}
+				if r.IntN(6) == 0 {
+					h.clock.Add(int64(tick / time.Second))
+				}
+				s := step{who: pick(r, h.people), from: h.revision(ctx), begin: h.clock.Load()}
 				a := core.Actor{Tenant: h.tenant, Subject: s.who}
-				if r.IntN(4) > 0 {
+				if what := r.IntN(8); what == 0 {
+					s.expire = 2 + core.RuleID(r.IntN(int(s.from)))
+					s.err = h.access.Expire(ctx, h.tenant, s.expire)
+				} else if what > 2 {
 					n := access.NewRule{Subject: pick(r, h.subjects), Role: pick(r, policy.Roles()).ID, Scope: pick(r, h.scopes)}
 					if r.IntN(2) == 0 {
 						n.Role = pick(r, adminRoles)
@@ -278,7 +294,7 @@ func (h *history) run(t *testing.T) {
 					s.delete = 2 + core.RuleID(r.IntN(int(s.from)+1))
 					s.err = h.access.Delete(ctx, a, s.delete)
 				}
-				s.to = h.revision(ctx)
+				s.to, s.end = h.revision(ctx), h.clock.Load()
 				mu.Lock()
 				h.steps = append(h.steps, s)
 				mu.Unlock()
@@ -286,6 +302,19 @@ func (h *history) run(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// tick is by how much time passes at once. Rules end on ticks and a minute before.
+const tick = time.Hour
+
+// during calls what for every time that the step saw.
+func (s *step) during(what func(time.Time) bool) bool {
+	for at := s.begin; at <= s.end; at += int64(tick / time.Second) {
+		if what(time.Unix(at, 0).UTC()) {
+			return true
+		}
+	}
+	return false
 }
 
 // able is a person who holds one of the first rules.
@@ -361,9 +390,19 @@ func (h *history) check(t *testing.T) {
 			h.refused++
 			continue
 		}
-		h.made++
-		if s.create == nil {
+		switch {
+		case s.expire != 0:
+			s.acceptedAt = h.deletedAt(s.expire)
+			if s.acceptedAt <= s.from || s.acceptedAt > s.to || byRevision[s.acceptedAt] != nil {
+				continue // it had nothing to do, or somebody else was first
+			}
+		case s.create == nil:
 			s.acceptedAt = h.deletedAt(s.delete)
+		}
+		h.made++
+		if old := byRevision[s.acceptedAt]; old != nil && old.expire != 0 {
+			old = nil // maintenance came too late
+			byRevision[s.acceptedAt] = old
 		}
 		if s.acceptedAt <= s.from || s.acceptedAt > s.to || byRevision[s.acceptedAt] != nil {
 			t.Errorf("history %d: a change made revision %d, and lasted from %d to %d", h.n, s.acceptedAt, s.from, s.to)
@@ -371,7 +410,6 @@ func (h *history) check(t *testing.T) {
 		byRevision[s.acceptedAt] = s
 	}
 	// Replay, and keep the model of every revision.
-	now := h.start
 	states := map[core.Revision]*model{begin: &h.initial}
 	for rev := begin + 1; rev <= end; rev++ {
 		before := states[rev-1]
@@ -381,13 +419,22 @@ func (h *history) check(t *testing.T) {
 		case s == nil:
 			t.Errorf("history %d: nobody made revision %d", h.n, rev)
 		case s.create != nil:
-			if err := before.creates(s.who, *s.create, now); err != nil {
+			if at := s.made.CreatedAt.Unix(); at < s.begin || at > s.end {
+				t.Errorf("history %d: %s was created at %s", h.n, access.Sentence(s.made), s.made.CreatedAt)
+			}
+			if err := before.creates(s.who, *s.create, s.made.CreatedAt); err != nil {
 				t.Errorf("history %d: %s created %s, which the model refuses: %v", h.n, s.who, access.Sentence(s.made), err)
 			}
 			after.rules = append(after.rules, s.made)
+		case s.expire != 0:
+			i := after.find(s.expire)
+			if i < 0 || after.rules[i].Live(time.Unix(s.end, 0)) {
+				t.Fatalf("history %d: maintenance took rule %d away: %v", h.n, s.expire, after.rules)
+			}
+			after.rules = slices.Delete(after.rules, i, i+1)
 		default:
-			if err := before.deletes(s.who, s.delete, h.tenant, now); err != nil {
-				t.Errorf("history %d: %s deleted rule %d, which the model refuses: %v", h.n, s.who, s.delete, err)
+			if !s.during(func(now time.Time) bool { return before.deletes(s.who, s.delete, h.tenant, now) == nil }) {
+				t.Errorf("history %d: %s deleted rule %d, which the model refuses", h.n, s.who, s.delete)
 			}
 			i := after.find(s.delete)
 			if i < 0 {
@@ -402,14 +449,16 @@ func (h *history) check(t *testing.T) {
 			continue
 		}
 		explained := false
-		for rev := s.from; rev <= s.to && !explained; rev++ {
-			var want error
-			if s.create != nil {
-				want = states[rev].creates(s.who, *s.create, now)
-			} else {
-				want = states[rev].deletes(s.who, s.delete, h.tenant, now)
-			}
-			explained = want != nil && errors.Is(s.err, want)
+		for rev := s.from; rev <= s.to && !explained && s.expire == 0; rev++ {
+			explained = s.during(func(now time.Time) bool {
+				var want error
+				if s.create != nil {
+					want = states[rev].creates(s.who, *s.create, now)
+				} else {
+					want = states[rev].deletes(s.who, s.delete, h.tenant, now)
+				}
+				return want != nil && errors.Is(s.err, want)
+			})
 		}
 		if !explained {
 			t.Errorf("history %d: %+v was refused, and at no moment does the model refuse it so", h.n, s)
@@ -423,11 +472,13 @@ func (h *history) checkEnd(t *testing.T, final *model) {
 	t.Helper()
 	ctx := t.Context()
 	r := rand.New(rand.NewPCG(uint64(h.n), 9))
+	now := h.clock.Load()
 	for hours := range 6 {
 		if hours > 0 && r.IntN(3) > 0 {
 			continue
 		}
-		h.clock.Store(h.start.Add(time.Duration(hours) * time.Hour).Unix())
+		// The last second before a rule may end, and that second itself.
+		h.clock.Store(now + int64(hours)*3600 - int64(r.IntN(2)*min(hours, 1)))
 		at := time.Unix(h.clock.Load(), 0)
 		for _, who := range h.people {
 			scope := pick(r, h.scopes)
@@ -447,6 +498,23 @@ func (h *history) checkEnd(t *testing.T, final *model) {
 				}
 			}
 		}
+	}
+	// Whoever may view access rules finds those, and no others, that hold.
+	who := pick(r, h.people)
+	page, err := h.access.List(ctx, core.Actor{Tenant: h.tenant, Subject: who}, access.Query{Limit: access.MaxPage})
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := idsOf(page.Rules)
+	slices.Sort(seen)
+	visible := []core.RuleID{}
+	for _, rule := range final.rules {
+		if at := time.Unix(h.clock.Load(), 0); rule.Live(at) && final.holds(who, policy.AccessRules, policy.View, rule.Scope, at) {
+			visible = append(visible, rule.ID)
+		}
+	}
+	if !slices.Equal(seen, visible) {
+		t.Errorf("history %d: %s sees %v, want %v", h.n, who, seen, visible)
 	}
 	// The three forms say the same.
 	var want, rules, index, grants []core.RuleID

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/fleetpass/fleetpass/core"
 	"github.com/fleetpass/fleetpass/core/audit"
@@ -19,16 +20,69 @@ import (
 // could not give a rule cannot take it from someone higher up. An absent rule is core.NotFound; the last administrator's
 // is ErrLastAdministrator.
 func (s *Service) Delete(ctx context.Context, actor core.Actor, id core.RuleID) error {
-	return s.remove(ctx, actor, id, func(v *view, r core.Rule) error {
-		who := []standing{{subject: actor.Subject, scope: r.Scope, id: actor.UserID}}
-		if err := v.gather(ctx, who); err != nil {
-			return err
+	done, err := s.DeleteEach(ctx, actor, []core.RuleID{id}, false)
+	if err != nil {
+		return err
+	}
+	return done[0].Err
+}
+
+// take adds the removal of a rule to the commit, if there is one to take and the guard lets it pass. One that has expired is
+// gone, and left to maintenance. What the check reads
+// was gathered by gatherGone.
+func (w *change) take(ctx context.Context, who *standing, id core.RuleID) (core.Rule, error) {
+	rec, err := rules.Decode(w.v.items[store.Rule(w.v.tenant, id)])
+	if err != nil {
+		return core.Rule{}, err
+	}
+	r := rec.Value
+	if !rec.Exists() || !r.Live(w.v.now) || w.v.without[id] || slices.ContainsFunc(w.gone, func(o core.Rule) bool { return o.ID == id }) {
+		return core.Rule{}, fmt.Errorf("rule %d: %w", id, core.NotFound)
+	}
+	if err := w.v.guard(who, r, policy.Delete); err != nil {
+		return r, err
+	}
+	if err := w.v.keepAdministrator(ctx, append(slices.Clone(w.gone), r)); err != nil {
+		return r, err
+	}
+	return r, w.remove(r, "")
+}
+
+// gatherGone reads what decides about taking rules away: themselves, all that is written of them, and what the actor holds
+// where they are.
+func (v *view) gatherGone(ctx context.Context, actor core.Actor, ids []core.RuleID) ([]standing, error) {
+	keys := make([]store.Key, len(ids))
+	for i, id := range ids {
+		keys[i] = store.Rule(v.tenant, id)
+	}
+	if err := v.read(ctx, keys...); err != nil {
+		return nil, err
+	}
+	who := make([]standing, len(ids))
+	var there []standing
+	var gone []core.Rule
+	for _, k := range keys {
+		rec, err := rules.Decode(v.items[k])
+		if err != nil {
+			return nil, err
 		}
-		if err := v.guard(&who[0], r, policy.Delete); err != nil {
-			return err
+		if rec.Exists() {
+			there = append(there, standing{subject: actor.Subject, scope: rec.Value.Scope, id: actor.UserID})
+			gone = append(gone, rec.Value)
 		}
-		return v.keepAdministrator(ctx, r)
-	}, "")
+	}
+	if err := v.read(ctx, v.goneKeys(gone)...); err != nil {
+		return nil, err
+	}
+	if err := v.gather(ctx, there); err != nil {
+		return nil, err
+	}
+	for i, k := range keys {
+		if v.items[k].Version != 0 {
+			who[i], there = there[0], there[1:]
+		}
+	}
+	return who, nil
 }
 
 // Expire takes a rule away that has expired. It is maintenance's: it happens at least once, so a rule that is gone, or
@@ -68,14 +122,19 @@ func (s *Service) remove(ctx context.Context, actor core.Actor, id core.RuleID, 
 	})
 }
 
-// delete takes rules away in one commit.
-func (v *view) delete(ctx context.Context, actor core.Actor, reason string, gone ...core.Rule) error {
+// goneKeys is all that is written of rules, and the scopes that they are in.
+func (v *view) goneKeys(gone []core.Rule) []store.Key {
 	var keys []store.Key
 	for _, r := range gone {
 		keys = append(keys, store.Rule(v.tenant, r.ID), store.ClusterRule(v.tenant, r.Scope, r.ID),
-			store.Grants(v.tenant, r.Subject, store.GrantsAt(r.Scope)))
+			store.Grants(v.tenant, r.Subject, store.GrantsAt(r.Scope)), store.Scope(v.tenant, r.Scope))
 	}
-	if err := v.read(ctx, keys...); err != nil {
+	return keys
+}
+
+// delete takes rules away in one commit.
+func (v *view) delete(ctx context.Context, actor core.Actor, reason string, gone ...core.Rule) error {
+	if err := v.read(ctx, v.goneKeys(gone)...); err != nil {
 		return err
 	}
 	w := v.change(actor)
@@ -110,11 +169,40 @@ func (w *change) remove(r core.Rule, reason string) error {
 	w.grants[k] = kept
 	w.gone = append(w.gone, r)
 	w.ops = append(w.ops, store.Delete(rule.Key, rule.Version), store.Delete(index.Key, index.Version))
+	if err := w.remember(r); err != nil {
+		return err
+	}
 	return w.record(audit.Delete, r, cmp.Or(reason, r.Reason))
 }
 
-// removeBatch is how many rules one commit can always take away: four operations each, besides the tenant and the event.
-const removeBatch = (store.MaxOps - 2) / 4
+// Gone is a rule that was taken away.
+type Gone struct {
+	Rule      core.Rule    `json:"rule"`
+	DeletedAt time.Time    `json:"deletedAt"`
+	DeletedBy core.Subject `json:"deletedBy"`
+	Parent    core.ScopeID `json:"parent,omitzero"` // of the rule's scope then, if that was known: it says who may see this
+}
+
+// GoneKeep is how long it is remembered that a rule was taken away: so that who follows the rules hears of it.
+const GoneKeep = 30 * 24 * time.Hour
+
+var gones store.Table[Gone]
+
+// remember adds to the commit that the rule was taken away, by whom and when.
+func (w *change) remember(r core.Rule) error {
+	g := Gone{Rule: r, DeletedAt: w.v.now.UTC(), DeletedBy: w.actor.Subject}
+	sc, err := scopes.Decode(w.v.items[store.Scope(w.v.tenant, r.Scope)])
+	if err != nil {
+		return err
+	}
+	g.Parent = sc.Value.Parent
+	op, err := gones.Put(store.RuleGone(w.v.tenant, g.DeletedAt, r.ID), 0, g)
+	return w.put(op.Until(g.DeletedAt.Add(GoneKeep)), err)
+}
+
+// removeBatch is how many rules one commit can always take away: up to five operations each (rule, index, grants, memory,
+// record), besides the tenant, the event, and two conditions of the request.
+const removeBatch = (store.MaxOps - 4) / 5
 
 // DeleteAllAt takes away every rule at exactly that scope: what the sweep of a deleted scope calls, with itself as the
 // actor. It asks no guard, and returns how many rules it took. It takes several commits if it must, and can be called
@@ -269,10 +357,13 @@ func (s *Service) Administrators(ctx context.Context, t core.TenantID) (people [
 	return people, err
 }
 
-// keepAdministrator refuses to take away the last administrator's rule. Between this and the commit nothing can change
-// unseen, since the commit expects the tenant to be as it was read before.
-func (v *view) keepAdministrator(ctx context.Context, r core.Rule) error {
-	if !administers(v.tenant, r) {
+// keepAdministrator refuses to take rules away if the last administrator's is among them. Between this and the commit
+// nothing can change unseen, since the commit expects the tenant to be as it was read before.
+func (v *view) keepAdministrator(ctx context.Context, gone []core.Rule) error {
+	goes := func(o core.Rule) bool {
+		return slices.ContainsFunc(gone, func(r core.Rule) bool { return r.ID == o.ID })
+	}
+	if !slices.ContainsFunc(gone, func(r core.Rule) bool { return administers(v.tenant, r) }) {
 		return nil
 	}
 	all, err := v.administrators(ctx)
@@ -281,12 +372,12 @@ func (v *view) keepAdministrator(ctx context.Context, r core.Rule) error {
 	}
 	is, others := false, false
 	for _, o := range all {
-		is, others = is || o.ID == r.ID, others || o.ID != r.ID
+		is, others = is || goes(o), others || !goes(o)
 	}
 	if is && !others { // else, if it is not among them, it was given to someone who cannot sign in, and kept nothing
 		return ErrLastAdministrator
 	}
-	return v.keepsGlass(all, func(o core.Rule) bool { return o.ID == r.ID })
+	return v.keepsGlass(all, goes)
 }
 
 // administers says whether a rule is one that keeps an account from locking itself out: given to a person by name, since
@@ -331,7 +422,7 @@ func (v *view) enabledAdministrators(ctx context.Context) ([]core.Rule, error) {
 		if err != nil {
 			return nil, err
 		}
-		if administers(v.tenant, rec.Value) {
+		if administers(v.tenant, rec.Value) && !v.without[rec.Value.ID] {
 			all = append(all, rec.Value)
 			k, _ := recordOf(v.tenant, rec.Value.Subject)
 			keys = append(keys, k)

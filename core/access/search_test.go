@@ -27,30 +27,29 @@ func TestList(t *testing.T) {
 	for name, tt := range map[string]struct {
 		who   string
 		q     access.Query
-		total int
 		first core.RuleID // 0: not looked at
 		rules int
 	}{
-		"all of them":         {"ada", access.Query{}, 7, 0, 7},
-		"a page":              {"ada", access.Query{Limit: 2, Offset: 4}, 7, quarks.ID, 2},
-		"behind the end":      {"ada", access.Query{Offset: 50}, 7, 0, 0},
-		"newest first":        {"ada", access.Query{Newest: true}, 7, iron.ID, 7},
-		"of a group":          {"ada", access.Query{Subjects: []core.Subject{group("staff")}}, 3, 0, 3},
-		"of two":              {"ada", access.Query{Subjects: []core.Subject{group("staff"), user("bob")}}, 4, 0, 4},
-		"of a kind":           {"ada", access.Query{SubjectKind: core.Application}, 1, iron.ID, 1},
-		"of a role":           {"ada", access.Query{Role: policy.L1Researcher}, 2, quarks.ID, 2},
-		"at a scope":          {"ada", access.Query{Scope: h.ids["quarks"]}, 1, quarks.ID, 1},
-		"at the account":      {"ada", access.Query{Scope: h.account}, 1, 0, 1},
-		"in a cluster":        {"ada", access.Query{Cluster: north}, 4, 0, 4},
-		"a group in a scope":  {"ada", access.Query{Subjects: []core.Subject{group("staff")}, Scope: h.ids["quarks"]}, 1, quarks.ID, 1},
-		"what bob may see":    {"bob", access.Query{}, 2, 0, 2}, // his own in physics, and the one in quarks
-		"bob asks for others": {"bob", access.Query{Scope: h.ids["acids"]}, 0, 0, 0},
-		"what cyd may see":    {"cyd", access.Query{}, 2, 0, 2},
-		"what eve may see":    {"eve", access.Query{}, 0, 0, 0},
+		"all of them":         {"ada", access.Query{}, 0, 7},
+		"a page":              {"ada", access.Query{Limit: 2, Offset: 4}, quarks.ID, 2},
+		"behind the end":      {"ada", access.Query{Offset: 50}, 0, 0},
+		"newest first":        {"ada", access.Query{Order: access.Newest}, iron.ID, 7},
+		"of a group":          {"ada", access.Query{Subjects: []core.Subject{group("staff")}}, 0, 3},
+		"of two":              {"ada", access.Query{Subjects: []core.Subject{group("staff"), user("bob")}}, 0, 4},
+		"of a kind":           {"ada", access.Query{SubjectKind: core.Application}, iron.ID, 1},
+		"of a role":           {"ada", access.Query{Role: policy.L1Researcher}, quarks.ID, 2},
+		"at a scope":          {"ada", access.Query{Scope: h.ids["quarks"]}, quarks.ID, 1},
+		"at the account":      {"ada", access.Query{Scope: h.account}, 0, 1},
+		"in a cluster":        {"ada", access.Query{Cluster: north}, 0, 4},
+		"a group in a scope":  {"ada", access.Query{Subjects: []core.Subject{group("staff")}, Scope: h.ids["quarks"]}, quarks.ID, 1},
+		"what bob may see":    {"bob", access.Query{}, 0, 2}, // his own in physics, and the one in quarks
+		"bob asks for others": {"bob", access.Query{Scope: h.ids["acids"]}, 0, 0},
+		"what cyd may see":    {"cyd", access.Query{}, 0, 2},
+		"what eve may see":    {"eve", access.Query{}, 0, 0},
 	} {
 		p, err := h.access.List(ctx, actor(user(tt.who)), tt.q)
-		if err != nil || p.Total != tt.total || len(p.Rules) != tt.rules || tt.first != 0 && (len(p.Rules) == 0 || p.Rules[0].ID != tt.first) {
-			t.Errorf("%s: %d of %d, %v, %v", name, len(p.Rules), p.Total, p.Rules, err)
+		if err != nil || len(p.Rules) != tt.rules || tt.first != 0 && (len(p.Rules) == 0 || p.Rules[0].ID != tt.first) {
+			t.Errorf("%s: %d, %v, %v", name, len(p.Rules), p.Rules, err)
 		}
 	}
 	for _, q := range []access.Query{{Limit: -1}, {Limit: access.MaxPage + 1}, {Offset: -1}} {

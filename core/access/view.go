@@ -3,6 +3,7 @@ package access
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/fleetpass/fleetpass/core"
@@ -26,6 +27,8 @@ type view struct {
 	caller *Caller       // to be admitted by gather; nil: nobody
 	grants policy.Grants // of every subject gathered
 	added  map[store.Key]bool
+
+	without map[core.RuleID]bool // rules that count as taken away already; nil: none
 }
 
 func (s *Service) newView(t core.TenantID) *view {
@@ -228,7 +231,7 @@ func (v *view) admit() error {
 	for _, k := range v.caller.keys() {
 		items = append(items, v.items[k])
 	}
-	_, err := v.caller.admit(items)
+	_, err := v.caller.admit(v.meta.Value, items, v.now)
 	return err
 }
 
@@ -290,12 +293,28 @@ func (v *view) finish(w *standing) error {
 				continue
 			}
 			v.added[k] = true
-			if err := v.grants.Add(s, v.items[k].Body); err != nil {
+			body, err := v.remaining(v.items[k].Body)
+			if err == nil {
+				err = v.grants.Add(s, body)
+			}
+			if err != nil {
 				return fmt.Errorf("%s: %w", k, err)
 			}
 		}
 	}
 	return nil
+}
+
+// remaining is the body of a grants item without the rules that count as taken away.
+func (v *view) remaining(body []byte) ([]byte, error) {
+	if len(v.without) == 0 {
+		return body, nil
+	}
+	grants, err := policy.DecodeGrants(body)
+	if err != nil {
+		return nil, err
+	}
+	return policy.EncodeGrants(slices.DeleteFunc(grants, func(g policy.Grant) bool { return v.without[g.Rule] }))
 }
 
 // scopeAt is a live scope that was read, or nil. The account has no record.
