@@ -30,6 +30,7 @@ type expected struct {
 	whole   bool         // of a refresh: the groups came from userinfo
 	access  string       // the access token that came with it
 	code    string
+	alone   bool // nothing came with it, and no sign-in here began it: see Take
 }
 
 // idToken is an ID token that was judged.
@@ -54,7 +55,11 @@ func (p *Provider) judge(ctx context.Context, c sso.Connection, raw string, want
 		return t, nil
 	}
 	t.header, t.claims = header, claims
-	r.Pass(sso.CheckAnswer, "an ID token")
+	if other := t.other(); want.alone && other != "" {
+		r.Fail(sso.CheckAnswer, other, "an ID token", "Bring the id_token of the provider's answer, and let the provider put into it nothing that belongs into access tokens.")
+	} else {
+		r.Pass(sso.CheckAnswer, "an ID token")
+	}
 	t.audience(c.OIDC.ClientID, r)
 	t.issuer(c.OIDC.Provider.Issuer, r)
 	t.request(want, r)
@@ -65,6 +70,26 @@ func (p *Provider) judge(ctx context.Context, c sso.Connection, raw string, want
 		return t, err
 	}
 	return t, nil
+}
+
+// other says as what else than an ID token a token shows itself; empty: as nothing else. A provider signs other things for a
+// client with the same keys, and not all write into the header what they are (RFC 8725 §3.12). From the token endpoint an ID
+// token comes under its name; one that stands alone has nothing but what it says. An access token is for showing to others, who
+// could sign in with it as the person; and a logout token (OpenID Connect Back-Channel Logout 1.0 §2.4) says that they have left.
+func (t *idToken) other() string {
+	typ, ok1 := t.claims.str("typ")       // Keycloak: ID, Bearer, Refresh, Offline, Logout
+	use, ok2 := t.claims.str("token_use") // Amazon Cognito: id, access
+	switch {
+	case t.claims.has("events"):
+		return "a token with events, as of a logout"
+	case t.claims.has("typ") && (!ok1 || typ != "ID"):
+		return "a token with the typ " + visible(typ)
+	case t.claims.has("token_use") && (!ok2 || use != "id"):
+		return "a token with the token_use " + visible(use)
+	case t.claims.has("scope") || t.claims.has("scp"): // RFC 9068 §2.2.3, and what some write instead
+		return "an access token: it has a scope"
+	}
+	return ""
 }
 
 // audience: the token is for this client, and for nobody else without saying to whom of them it was given (§2, azp).
@@ -103,6 +128,9 @@ func (t *idToken) request(want expected, r *sso.Report) {
 			r.Fail(sso.CheckRequest, "an ID token with another nonce, or none", "the nonce of this sign-in", fix)
 			return
 		}
+	}
+	if want.alone {
+		return // it answers nothing, and belongs to nothing
 	}
 	alg, _ := t.header.str("alg")
 	if !slices.Contains(algorithms, alg) {
@@ -156,7 +184,7 @@ func (t *idToken) times(want expected, now time.Time, r *sso.Report) {
 		fail("not valid before "+nbf.Format(time.RFC3339), clocks)
 	case auth.After(now.Add(skew)):
 		fail("the person's sign-in lies in the future, at "+auth.Format(time.RFC3339), clocks)
-	case want.pending != nil && now.Sub(iat) > maxAge:
+	case (want.pending != nil || want.alone) && now.Sub(iat) > maxAge:
 		fail("issued long ago, at "+iat.Format(time.RFC3339), clocks)
 	case want.pending != nil && want.pending.Login && auth.IsZero(): // Google and GitLab leave it out, though OpenID Connect Core §2 wants it
 		r.Note(sso.CheckTime, "the provider does not say when the person signed in (auth_time)",

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -353,7 +354,15 @@ func FuzzIDToken(f *testing.F) {
 	} {
 		f.Add(seed)
 	}
+	for _, of := range []m{{"scope": "openid"}, {"typ": "Bearer"}, {"token_use": "access"}, {"events": m{}}, {"typ": []any{}}} {
+		r.claims = func(c m) { maps.Copy(c, of) }
+		f.Add(r.idToken("")) // without the nonce, and so refused in either place
+	}
+	r.claims = nil
 	f.Fuzz(func(t *testing.T, raw string) {
+		if said, err := r.p.Take(t.Context(), r.c, raw, now, &sso.Report{}); raw == good && (err != nil || said.Subject != "subject-1") || raw != good && !errors.Is(err, sso.ErrRefused) {
+			t.Fatalf("alone, %q: %+v %v", raw, said, err)
+		}
 		if strings.ContainsFunc(raw, func(c rune) bool { return c <= ' ' || c >= 0x7f }) {
 			return // does not survive the JSON around it
 		}
