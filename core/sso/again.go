@@ -27,7 +27,8 @@ var errAsking = fmt.Errorf("the identity provider is being asked by another requ
 // Again asks the provider by which a person signed in about them, and lets groups and profile follow what it says. A person
 // whom it does not vouch for any more, whose connection is gone or disabled, or who may not sign in by it, is
 // core.Unauthenticated; a provider that does not answer is core.Unavailable: nobody is let in on old news. It costs one round
-// trip if the provider was asked just now, else four, beside what it is asked.
+// trip if the provider was asked just now, else four, and one or two more where the groups are others than before, beside what
+// it is asked.
 func (s *Service) Again(ctx context.Context, actor core.Actor, up session.Upstream, person directory.User) (directory.User, error) {
 	t := actor.Tenant
 	for {
@@ -222,12 +223,19 @@ func (s *Service) heard(ctx context.Context, actor core.Actor, c Connection, up 
 		}
 		return directory.User{}, s.last(asked, s.DB.Commit(ctx, put.Until(rec.Expires)))
 	}
-	user, ops, err := s.Directory.FromProvider(actor, who, identity.said(c))
+	word := identity.said(c)
+	word.Partial = said.Partial
+	user, ops, err := s.Directory.FromProvider(actor, who, word)
 	if errors.Is(err, core.Unauthenticated) { // the e-mail is somebody else's there now
 		return directory.User{}, s.last(err, s.DB.Commit(ctx, store.Delete(rec.Key, rec.Version)))
 	} else if err != nil {
 		return directory.User{}, err
 	}
+	index, err := s.Directory.FollowGroups(ctx, t, who.Value, user, word)
+	if err != nil {
+		return directory.User{}, err
+	}
+	ops = append(ops, index...)
 	turn.AskedAt = s.Now()
 	put, err := s.seal(ctx, t, up.Kept, rec.Version, turn, said.Kept)
 	if err != nil {

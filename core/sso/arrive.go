@@ -32,8 +32,9 @@ type Arrived struct {
 
 // Arrive ends what Receive parked, for the browser with that login cookie: it says who the person is now and what the commit
 // must hold that signs them in. Whoever comes with another cookie, or too late, gets core.NotFound; a person who may not sign
-// in by this connection, a *RefusedError. It costs two round trips. It changes nothing by itself, unless it refuses or ends
-// a test; who gets a core.Conflict from the commit may call it again.
+// in by this connection, a *RefusedError. It costs two round trips, one more where the person comes to other groups, and another
+// where one of these is new here. It changes nobody by itself, unless it refuses or ends a test; who gets a core.Conflict from it
+// or from the commit may call it again.
 func (s *Service) Arrive(ctx context.Context, actor core.Actor, handle, cookie string) (Arrived, error) {
 	t, now := actor.Tenant, s.Now()
 	key, plausible := flowKey(t, handle)
@@ -148,6 +149,11 @@ func (a *arrival) end(ctx context.Context) (Arrived, error) {
 	if f.Browser != "" {
 		r.Pass(CheckBrowser, "the one that began")
 	}
+	index, err := a.Directory.FollowGroups(ctx, a.actor.Tenant, a.person.Value, user, who.said(c))
+	if err != nil {
+		return Arrived{}, err
+	}
+	ops = append(ops, index...)
 	gone := store.Delete(a.flow.Key, a.flow.Version)
 	told, err := a.told(r, SignedIn)
 	if err != nil {
@@ -245,7 +251,7 @@ func methods(k Kind, said []string) []string {
 
 func (i Identity) said(c Connection) directory.Said {
 	return directory.Said{
-		Connection: c.ID, Source: c.source(), Subject: i.Subject, Email: i.Email, Groups: i.Groups,
+		Connection: c.ID, Alias: string(c.Alias), Source: c.source(), Subject: i.Subject, Email: i.Email, Groups: i.Groups,
 		Profile: directory.Profile{FirstName: i.FirstName, LastName: i.LastName, UID: i.UID, GID: i.GID, SupplementaryGroups: i.SupplementaryGroups},
 	}
 }

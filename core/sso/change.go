@@ -44,6 +44,9 @@ func (c Connection) sameWay(o Connection) bool {
 		if c.SAML != nil {
 			c.SAML.FileName = ""
 		}
+		if c.OIDC != nil {
+			c.OIDC.TokenExchange = false
+		}
 		return c
 	}
 	return same(bare(c), bare(o))

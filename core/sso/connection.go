@@ -49,6 +49,7 @@ type NewOIDC struct {
 	Auth           ClientAuth
 	Scopes         []string
 	MandatoryClaim *MandatoryClaim
+	TokenExchange  bool // see Service.Vouch
 }
 
 // NewOpenShift is what a connection of kind OpenShift is given.

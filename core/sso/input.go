@@ -288,7 +288,7 @@ func (n New) fill(c *Connection) {
 			was = *c.OIDC
 		}
 		c.OIDC = &OIDCSettings{
-			DiscoveryURL: g.DiscoveryURL, ClientID: g.ClientID, Auth: g.Auth, Scopes: g.Scopes, MandatoryClaim: g.MandatoryClaim,
+			DiscoveryURL: g.DiscoveryURL, ClientID: g.ClientID, Auth: g.Auth, Scopes: g.Scopes, MandatoryClaim: g.MandatoryClaim, TokenExchange: g.TokenExchange,
 			Secret: was.Secret, Key: was.Key, Next: was.Next, Provider: was.Provider,
 		}
 	}

@@ -651,12 +651,20 @@ func TestGroupsFollowEveryRefresh(t *testing.T) {
 	if n := w.oidc.asked.Load(); n != 1 {
 		t.Errorf("the provider was asked %d times", n)
 	}
-	// A partial answer leaves what it does not name as it was.
+	// A partial answer leaves what it does not name as it was. It is old news, which keeps no access key alive.
+	first := u.LastLogin
+	if u, err = again(); err != nil || !u.LastLogin.After(first) {
+		t.Errorf("a full answer does not count as the provider's word: %v, %v", u.LastLogin, err)
+	}
+	full := u.LastLogin
 	w.oidc.ask = func() (sso.Assertion, error) {
 		return sso.Assertion{Partial: true, Attributes: map[string]any{}, Kept: sso.Kept{Refresh: "r3"}}, nil
 	}
 	if u, err = again(); err != nil || fmt.Sprint(u.IDPGroups) != "[a]" {
 		t.Errorf("a partial answer: %v, %v", u.IDPGroups, err)
+	}
+	if !u.LastLogin.Equal(full) {
+		t.Errorf("a partial answer: last login %v, the last full word was at %v", u.LastLogin, full)
 	}
 	w.oidc.ask = func() (sso.Assertion, error) { return sso.Assertion{}, core.Unavailable }
 	if _, err := again(); !errors.Is(err, core.Unavailable) {

@@ -117,7 +117,8 @@ type OIDCSettings struct {
 	Next           *SPKey          `json:"next,omitempty"` // during a rollover: the one that signs after it
 	Scopes         []string        `json:"scopes,omitempty"`
 	MandatoryClaim *MandatoryClaim `json:"mandatoryClaim,omitempty"`
-	Provider       OIDCProvider    `json:"provider"` // as discovery says
+	TokenExchange  bool            `json:"tokenExchange,omitempty"` // take ID tokens for this client by themselves: see Service.Vouch
+	Provider       OIDCProvider    `json:"provider"`                // as discovery says
 }
 
 // ClientAuth is how we prove who we are at a token endpoint (OpenID Connect Core §9).
