@@ -48,11 +48,16 @@ type Credentials struct {
 	ID     core.ApplicationID
 	Secret string
 	Basic  bool // by the Authorization header, which the challenge of a refusal then names (RFC 6749 §5.2)
+
+	Assertion string // a JWT that is the proof in a secret's place (RFC 7523 §2.2): see assertion.go
 }
 
 // ParseCredentials reads the client's credentials from the values of the Authorization header and the form: HTTP Basic or
-// client_id and client_secret in the form, never both (RFC 6749 §2.3).
+// client_id and client_secret in the form, or an assertion, never two of them (RFC 6749 §2.3).
 func ParseCredentials(authorization []string, form Params) (Credentials, error) {
+	if form["client_assertion"] != "" || form["client_assertion_type"] != "" {
+		return parseAssertion(authorization, form)
+	}
 	c := Credentials{ID: core.ApplicationID(form["client_id"]), Secret: form["client_secret"]}
 	switch len(authorization) {
 	case 0:
@@ -98,7 +103,7 @@ func (c Credentials) check() error {
 }
 
 // unknownClient is the one wording for every client that is not authenticated.
-const unknownClient = "unknown client, or its secret is wrong"
+const unknownClient = "unknown client, or its secret or assertion is wrong"
 
 func clientIDForm(id string) bool { return id != "" && len(id) <= 255 && onlyBytes(id, "-._~") }
 
@@ -127,13 +132,22 @@ func (s *Server) clientOf(id core.ApplicationID, items []store.Item) (Client, er
 	return c, nil
 }
 
-// authenticate proves the client of a call, from the items of its clientKeys: a confidential one by its secret; a public
-// one only names itself, and must not send a secret, since it cannot keep one. The work is the same for a client that
-// there is and for one that there is not.
+// authenticate proves the client of a call, from the items of its clientKeys: a confidential one by its secret or an assertion;
+// a public one only names itself, and must not send a secret, since it cannot keep one. The work with a secret is the same
+// for a client that there is and for one that there is not.
 func (s *Server) authenticate(ctx context.Context, c Call, items []store.Item) (Client, error) {
 	client, err := s.clientOf(c.Client.ID, items)
 	if err != nil && !errors.Is(err, core.NotFound) {
 		return Client{}, err
+	}
+	if c.Client.Assertion != "" {
+		if err == nil {
+			err = s.asserted(ctx, c, client, items)
+		}
+		if err != nil {
+			return Client{}, refuseFor(err, InvalidClient, unknownClient)
+		}
+		return client, nil
 	}
 	if err == nil && client.Public {
 		if c.Client.Secret != "" {

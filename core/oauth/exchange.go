@@ -10,6 +10,7 @@ import (
 	"github.com/fleetpass/fleetpass/core/directory"
 	"github.com/fleetpass/fleetpass/core/keys"
 	"github.com/fleetpass/fleetpass/core/org"
+	"github.com/fleetpass/fleetpass/core/session"
 	"github.com/fleetpass/fleetpass/core/store"
 	"github.com/fleetpass/fleetpass/core/token"
 )
@@ -17,7 +18,13 @@ import (
 // The token types of RFC 8693 §3 that mean something here.
 const (
 	typeAccessToken = "urn:ietf:params:oauth:token-type:access_token"
-	typeJWT         = "urn:ietf:params:oauth:token-type:jwt"
+	typeJWT         = TypeJWT
+)
+
+// The types of a subject token that is another's: what an issuer made for a program, and an identity provider for a person.
+const (
+	TypeJWT     = "urn:ietf:params:oauth:token-type:jwt"
+	TypeIDToken = "urn:ietf:params:oauth:token-type:id_token"
 )
 
 const (
@@ -25,7 +32,8 @@ const (
 	badTarget  = "audience must be the id of one cluster of this tenant"
 )
 
-// exchange swaps an access token for our own APIs for a token whose audience is one cluster (RFC 8693); the token of a
+// exchange swaps a token for another (RFC 8693): one that others made, for ours (exchangeForeign, exchangeIDToken), and else
+// an access token for our own APIs for a token whose audience is one cluster; the token of a
 // person that another client than ours has is not one. Whoever is signed in gets
 // one for every cluster of the tenant; what it may do there, the cluster's RBAC decides. A cluster of another tenant looks
 // like one that there is not. The token names only the groups that a live rule there names, so that it says no more of
@@ -35,8 +43,8 @@ func (s *Server) exchange(ctx context.Context, c Call) (Tokens, error) {
 	switch {
 	case p["subject_token"] == "":
 		return Tokens{}, refuse(InvalidRequest, "subject_token is missing")
-	case p["subject_token_type"] != typeAccessToken && p["subject_token_type"] != typeJWT:
-		return Tokens{}, refuse(InvalidRequest, "subject_token_type must be "+typeAccessToken)
+	case p["subject_token_type"] != typeAccessToken && p["subject_token_type"] != typeJWT && p["subject_token_type"] != TypeIDToken:
+		return Tokens{}, refuse(InvalidRequest, "subject_token_type must be "+typeAccessToken+", "+typeJWT+" or "+TypeIDToken)
 	case p["actor_token"] != "" || p["actor_token_type"] != "":
 		return Tokens{}, refuse(InvalidRequest, "actor_token is not supported: nobody acts for another")
 	}
@@ -47,6 +55,12 @@ func (s *Server) exchange(ctx context.Context, c Call) (Tokens, error) {
 	case typeAccessToken, typeJWT:
 	default:
 		return Tokens{}, refuse(InvalidRequest, "requested_token_type must be "+typeAccessToken+" or "+typeJWT)
+	}
+	if p["subject_token_type"] == TypeIDToken {
+		return s.exchangeIDToken(ctx, c, issued)
+	}
+	if p["subject_token_type"] == typeJWT && c.Client.ID != CLI && foreign(p["subject_token"], s.Issuer(t)) {
+		return s.exchangeForeign(ctx, c, issued)
 	}
 	cluster, err := target(p)
 	if err != nil {
@@ -60,6 +74,9 @@ func (s *Server) exchange(ctx context.Context, c Call) (Tokens, error) {
 	if subject.Kind == core.Application {
 		return s.exchangeApplication(ctx, c, subject, cluster, scope, issued)
 	}
+	if ofKey(subject) {
+		return s.exchangeKey(ctx, c, subject, cluster, scope, issued)
+	}
 	keys := append([]store.Key{scope}, clientKeys(t, c.Client.ID)...)
 	living, err := s.Sessions.Alive(ctx, t, subject.Family, core.Email(subject.Email), keys...)
 	if err != nil {
@@ -72,12 +89,17 @@ func (s *Server) exchange(ctx context.Context, c Call) (Tokens, error) {
 	if string(client.ID) != subject.Client || client.ID != living.Family.Client || string(living.Person.ID) != subject.Subject {
 		return Tokens{}, refuse(InvalidRequest, badSubject)
 	}
-	reach, err := clusterOf(living.Extra[0])
+	return s.exchangePerson(ctx, living, living.Extra[0], cluster, issued)
+}
+
+// exchangePerson is the token of a person for a cluster, from the item of its scope.
+func (s *Server) exchangePerson(ctx context.Context, living session.Living, scope store.Item, cluster core.ClusterID, issued string) (Tokens, error) {
+	reach, err := clusterOf(scope)
 	if err != nil {
 		return Tokens{}, err
 	}
 	u := living.Person
-	groups, err := s.Access.RelevantGroups(ctx, t, u.AllGroups(), cluster)
+	groups, err := s.Access.RelevantGroups(ctx, living.Tenant.ID, u.AllGroups(), cluster)
 	if err != nil {
 		return Tokens{}, err
 	}
@@ -85,7 +107,7 @@ func (s *Server) exchange(ctx context.Context, c Call) (Tokens, error) {
 		Subject: string(u.ID), PreferredUsername: string(u.Email), Email: string(u.Email), EmailVerified: true,
 		Groups: names(groups), UID: u.UID, GID: u.GID, SupplementaryGroups: u.SupplementaryGroups,
 	}
-	return s.clusterToken(ctx, living.Tenant, cluster, reach, claims, living.Family.Until(living.Tenant), issued)
+	return s.clusterToken(ctx, living.Tenant, cluster, reach, claims, living.Until(), issued)
 }
 
 // exchangeApplication is exchange for an application that acts for itself. It has no groups.

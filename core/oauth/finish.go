@@ -14,7 +14,7 @@ import (
 // Finished is a sign-in that succeeded.
 type Finished struct {
 	Cookie   string // of the new session
-	Location string // where the browser takes the answer; empty: the sign-in was for no client
+	Location string // where the browser takes the answer, or goes on to; empty: the sign-in was for no client
 }
 
 // Finish ends a sign-in that somebody completed: it opens a session with a new id, issues the code for the authorization
@@ -55,6 +55,7 @@ func (s *Server) Finish(ctx context.Context, actor core.Actor, login store.Recor
 	out := Finished{Cookie: cookie}
 	switch {
 	case login.Value.Query == "":
+		out.Location = login.Value.Next
 	case r.hinted != "" && r.hinted != p.User.ID:
 		// The client asked for one person, and another signed in: it gets no answer about that other one.
 		refusal := s.Refusal(r, refuse(LoginRequired, "somebody else signed in than id_token_hint names"))

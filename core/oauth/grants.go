@@ -110,13 +110,21 @@ func denied(err error) bool {
 }
 
 // clientCredentials gives an application a token for itself (RFC 6749 §4.4): no ID token, no refresh token, no scope of a
-// person's. It costs one round trip, and once an hour a second one.
+// person's. It costs one round trip, and once an hour a second one; one more where the proof is an assertion of the client's
+// own, which is taken once, or an issuer's whose keys this instance did not expect.
 func (s *Server) clientCredentials(ctx context.Context, c Call) (Tokens, error) {
 	t := c.Actor.Tenant
 	if c.Client.ID == CLI {
 		return Tokens{}, refuse(UnauthorizedClient, "a client without a secret cannot act for itself")
 	}
-	items, err := s.DB.Get(ctx, store.Meta(t), store.Application(t, c.Client.ID))
+	if directory.IsAccessKey(c.Client.ID) {
+		return s.keyCredentials(ctx, c)
+	}
+	read := []store.Key{store.Meta(t), store.Application(t, c.Client.ID)}
+	if c.Client.federates() {
+		read = append(read, s.guessed(t, c.Client.ID)...)
+	}
+	items, err := s.DB.Get(ctx, read...)
 	if err != nil {
 		return Tokens{}, err
 	}
@@ -131,17 +139,7 @@ func (s *Server) clientCredentials(ctx context.Context, c Call) (Tokens, error) 
 	if client.Public {
 		return Tokens{}, refuse(UnauthorizedClient, "a client without a secret cannot act for itself")
 	}
-	// Once an hour a write remembers that the application is in use.
-	if err := s.Directory.Seen(ctx, client.rec); err != nil {
-		return Tokens{}, err
-	}
-	now, life := s.Now(), meta.Value.Settings.AccessTokenLife
-	issuer := s.Issuer(t)
-	access, err := token.Mint(ctx, s.Ring, t, keys.ES256, token.Access{
-		Issuer: issuer, Subject: string(client.ID), Audience: issuer, Client: string(client.ID), Kind: core.Application,
-		IssuedAt: now, Expires: now.Add(life),
-	})
-	return Tokens{AccessToken: access, TokenType: "Bearer", ExpiresIn: int64(life / time.Second)}, err
+	return s.applicationTokens(ctx, meta.Value, client)
 }
 
 // password gives a local user tokens for a name and a password (RFC 6749 §4.3), where the tenant allows it: it keeps

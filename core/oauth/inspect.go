@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/fleetpass/fleetpass/core"
+	"github.com/fleetpass/fleetpass/core/directory"
 	"github.com/fleetpass/fleetpass/core/org"
 	"github.com/fleetpass/fleetpass/core/session"
 	"github.com/fleetpass/fleetpass/core/store"
@@ -52,6 +53,9 @@ func (s *Server) UserInfo(ctx context.Context, t core.TenantID, raw string) (Use
 // alive reads what a person's access token descends from, in one round trip: the sign-in, the person, and the client that it
 // was given to, which must not be disabled or gone either.
 func (s *Server) alive(ctx context.Context, t core.TenantID, a token.Access) (session.Living, error) {
+	if ofKey(a) {
+		return s.keyLiving(ctx, t, a)
+	}
 	client := core.ApplicationID(a.Client)
 	living, err := s.Sessions.Alive(ctx, t, a.Family, core.Email(a.Email), clientKeys(t, client)...)
 	if err != nil {
@@ -153,9 +157,14 @@ func (s *Server) inspectRefresh(ctx context.Context, t core.TenantID, client Cli
 	}, nil
 }
 
+const foreignToken = "the token belongs to another client"
+
 // Revoke ends the sign-in that a token belongs to: its refresh tokens and, wherever that is asked, its access tokens
 // (RFC 7009). A token that is none, or that ended before, is no error (§2.2). It is one if the store does not answer.
 func (s *Server) Revoke(ctx context.Context, c Call) error {
+	if directory.IsAccessKey(c.Client.ID) {
+		return s.revokeKeyTokens(ctx, c)
+	}
 	t, raw := c.Actor.Tenant, c.Params["token"]
 	client, err := s.known(ctx, c)
 	if err != nil {
@@ -164,7 +173,6 @@ func (s *Server) Revoke(ctx context.Context, c Call) error {
 	if raw == "" {
 		return refuse(InvalidRequest, "token is missing")
 	}
-	const foreign = "the token belongs to another client"
 	if strings.HasPrefix(raw, "fpr_") {
 		p, err := s.Sessions.Present(ctx, t, raw)
 		if errors.Is(err, core.Unauthenticated) {
@@ -176,7 +184,7 @@ func (s *Server) Revoke(ctx context.Context, c Call) error {
 			return nil
 		}
 		if p.Family.Client != client.ID {
-			return refuse(UnauthorizedClient, foreign)
+			return refuse(UnauthorizedClient, foreignToken)
 		}
 		return s.Sessions.Revoke(ctx, c.Actor, p)
 	}
@@ -187,7 +195,7 @@ func (s *Server) Revoke(ctx context.Context, c Call) error {
 	case err != nil:
 		return refuseUnlessVerdict(err)
 	case a.Client != string(client.ID):
-		return refuse(UnauthorizedClient, foreign)
+		return refuse(UnauthorizedClient, foreignToken)
 	case a.Kind == core.Application:
 		return refuse(UnsupportedTokenType, "an application's access token ends by itself, within minutes; disable the application to end them all")
 	}

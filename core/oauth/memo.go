@@ -40,3 +40,12 @@ func (m *memo[T]) decode(it store.Item, decode func(store.Item) (store.Record[T]
 	m.seen[it.Key] = rec
 	return rec, nil
 }
+
+// last is the record that an item of that key decoded to last, if it is remembered. It may be of long ago: it can only be a
+// guess at what is worth reading.
+func (m *memo[T]) last(k store.Key) (store.Record[T], bool) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	rec, ok := m.seen[k]
+	return rec, ok
+}

@@ -1,6 +1,9 @@
 package oauth
 
-import "github.com/fleetpass/fleetpass/core"
+import (
+	"github.com/fleetpass/fleetpass/core"
+	"github.com/fleetpass/fleetpass/core/trust"
+)
 
 // Metadata describes a tenant's authorization server (RFC 8414 §2, OpenID Connect Discovery §3). It is the same for all
 // but for the addresses, so it costs no read.
@@ -13,6 +16,7 @@ type Metadata struct {
 	Revocation            string   `json:"revocation_endpoint"`
 	Introspection         string   `json:"introspection_endpoint"`
 	EndSession            string   `json:"end_session_endpoint"`
+	Device                string   `json:"device_authorization_endpoint"` // RFC 8628 §4
 	ResponseTypes         []string `json:"response_types_supported"`
 	ResponseModes         []string `json:"response_modes_supported"`
 	GrantTypes            []string `json:"grant_types_supported"`
@@ -22,8 +26,11 @@ type Metadata struct {
 	Claims                []string `json:"claims_supported"`
 	ChallengeMethods      []string `json:"code_challenge_methods_supported"`
 	TokenAuth             []string `json:"token_endpoint_auth_methods_supported"`
+	TokenAuthAlgorithms   []string `json:"token_endpoint_auth_signing_alg_values_supported"`
 	RevocationAuth        []string `json:"revocation_endpoint_auth_methods_supported"`
+	RevocationAlgorithms  []string `json:"revocation_endpoint_auth_signing_alg_values_supported"`
 	IntrospectionAuth     []string `json:"introspection_endpoint_auth_methods_supported"`
+	IntrospectAlgorithms  []string `json:"introspection_endpoint_auth_signing_alg_values_supported"`
 	Prompts               []string `json:"prompt_values_supported"`
 	IssInResponse         bool     `json:"authorization_response_iss_parameter_supported"` // RFC 9207 §3
 	ClaimsParameter       bool     `json:"claims_parameter_supported"`
@@ -45,17 +52,19 @@ func (s *Server) Metadata(t core.TenantID) Metadata {
 		pages = s.Base
 	}
 	pages += "/t/" + string(t)
-	secret := []string{"client_secret_basic", "client_secret_post"}
-	open := append([]string{"none"}, secret...)
+	proofs := []string{"client_secret_basic", "client_secret_post", "private_key_jwt"}
+	open := append([]string{"none"}, proofs...)
 	return Metadata{
 		Issuer: issuer, Authorization: pages + "/authorize", Token: issuer + "/token", UserInfo: issuer + "/userinfo",
 		JWKS: issuer + "/jwks", Revocation: issuer + "/revoke", Introspection: issuer + "/introspect", EndSession: pages + "/logout",
+		Device:        issuer + "/device_authorization",
 		ResponseTypes: []string{"code"}, ResponseModes: []string{"query"},
-		GrantTypes:   []string{"authorization_code", "refresh_token", "client_credentials", GrantExchange},
+		GrantTypes:   []string{"authorization_code", "refresh_token", "client_credentials", GrantExchange, GrantJWTBearer},
 		SubjectTypes: []string{"public"}, IDTokenAlgorithms: []string{"ES256", "RS256"}, Scopes: scopeValues,
 		Claims: []string{"iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "amr", "sid", "email", "email_verified",
 			"name", "preferred_username", "groups"},
-		ChallengeMethods: []string{"S256"}, TokenAuth: open, RevocationAuth: open, IntrospectionAuth: secret,
+		ChallengeMethods: []string{"S256"}, TokenAuth: open, RevocationAuth: open, IntrospectionAuth: proofs,
+		TokenAuthAlgorithms: trust.Algorithms, RevocationAlgorithms: trust.Algorithms, IntrospectAlgorithms: trust.Algorithms,
 		Prompts: []string{"none", "login", "select_account", "consent"}, IssInResponse: true,
 		APIClients: []core.ApplicationID{CLI},
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/fleetpass/fleetpass/core/org"
 	"github.com/fleetpass/fleetpass/core/session"
 	"github.com/fleetpass/fleetpass/core/store"
+	"github.com/fleetpass/fleetpass/core/trust"
 )
 
 // Server answers for every tenant. All fields but Upstream are needed.
@@ -31,10 +32,12 @@ type Server struct {
 	Base        string // what issuers begin with: "https://HOST[:PORT]", no slash at the end
 	BrowserBase string // where browsers reach the pages; empty: Base
 
-	Upstream Upstream // asks identity providers again at each refresh; nil: none is asked
+	Upstream Upstream       // asks identity providers again at each refresh; nil: none is asked
+	Issuers  trust.Verifier // reads the keys of trusted issuers; nil: only those given by hand are known
 
 	tenants      memo[org.Tenant]
 	applications memo[directory.Application]
+	issuers      memo[trust.Issuer]
 }
 
 // Relevance says which of a person's groups matter in a cluster: those that a live rule there, or at the account, names.
@@ -148,6 +151,10 @@ func (s *Server) Token(ctx context.Context, c Call) (Tokens, error) {
 		return s.password(ctx, c)
 	case GrantExchange:
 		return s.exchange(ctx, c)
+	case GrantJWTBearer:
+		return s.assertion(ctx, c)
+	case GrantDevice:
+		return s.pollDevice(ctx, c)
 	case "":
 		return Tokens{}, refuse(InvalidRequest, "grant_type is missing")
 	}

@@ -58,11 +58,11 @@ func TestParseCredentials(t *testing.T) {
 		want   Credentials
 		code   Code
 	}{
-		"basic":            {header("app:secret"), nil, Credentials{"app", "secret", true}, ""},
-		"basic, encoded":   {header("app%2Dx:s%3Ax+y"), nil, Credentials{"app-x", "s:x y", true}, ""},
-		"basic and id":     {header("app:secret"), Params{"client_id": "app"}, Credentials{"app", "secret", true}, ""},
-		"post":             {nil, Params{"client_id": "app", "client_secret": "secret"}, Credentials{"app", "secret", false}, ""},
-		"public":           {nil, Params{"client_id": "app"}, Credentials{"app", "", false}, ""},
+		"basic":            {header("app:secret"), nil, Credentials{ID: "app", Secret: "secret", Basic: true}, ""},
+		"basic, encoded":   {header("app%2Dx:s%3Ax+y"), nil, Credentials{ID: "app-x", Secret: "s:x y", Basic: true}, ""},
+		"basic and id":     {header("app:secret"), Params{"client_id": "app"}, Credentials{ID: "app", Secret: "secret", Basic: true}, ""},
+		"post":             {nil, Params{"client_id": "app", "client_secret": "secret"}, Credentials{ID: "app", Secret: "secret"}, ""},
+		"public":           {nil, Params{"client_id": "app"}, Credentials{ID: "app"}, ""},
 		"none":             {nil, nil, Credentials{}, InvalidClient},
 		"both":             {header("app:secret"), Params{"client_secret": "secret"}, Credentials{}, InvalidRequest},
 		"two headers":      {append(header("a:b"), header("c:d")...), nil, Credentials{}, InvalidRequest},

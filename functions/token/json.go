@@ -27,8 +27,11 @@ var fieldsJSON = map[string]string{
 	"granttype": "grant_type", "clientid": "client_id", "clientsecret": "client_secret",
 	"appid": "app_id", "appsecret": "app_secret", "username": "username", "password": "password",
 	"refreshtoken": "refresh_token", "code": "code", "redirecturi": "redirect_uri", "codeverifier": "code_verifier",
-	"scope": "scope",
+	"scope": "scope", "externaltoken": "external_token",
 }
+
+// personScope is what a person's tokens are asked for with where a request does not say.
+const personScope = "openid offline_access email profile groups"
 
 // tokenJSON is the token endpoint in the form that existing clients of the original use. It does nothing that the
 // standard endpoint does not.
@@ -74,15 +77,24 @@ func callJSON(w http.ResponseWriter, r *http.Request) (oauth.Call, error) {
 	case "password":
 		c.Params["grant_type"], c.Params["username"], c.Params["password"] = "password", given["username"], given["password"]
 		if c.Params["scope"] == "" {
-			c.Params["scope"] = "openid offline_access email profile groups"
+			c.Params["scope"] = personScope
 		}
 	case "refresh_token":
 		c.Params["grant_type"], c.Params["refresh_token"] = "refresh_token", given["refresh_token"]
 	case "exchange_token":
 		c.Params["grant_type"], c.Params["code"] = "authorization_code", given["code"]
 		c.Params["redirect_uri"], c.Params["code_verifier"] = given["redirect_uri"], given["code_verifier"]
+	case "external_token_exchange":
+		c.Params["grant_type"], c.Params["subject_token"] = oauth.GrantExchange, given["external_token"]
+		c.Params["subject_token_type"] = oauth.TypeJWT // of a program: clientID names the application that it stands for
+		if id == "" || core.ApplicationID(id) == oauth.CLI {
+			c.Params["subject_token_type"] = oauth.TypeIDToken // of a person
+			if c.Params["scope"] == "" {
+				c.Params["scope"] = personScope
+			}
+		}
 	default:
-		return c, core.BadField("grantType", "must be client_credentials, app_token, password, refresh_token or exchange_token")
+		return c, core.BadField("grantType", "must be client_credentials, app_token, password, refresh_token, exchange_token or external_token_exchange")
 	}
 	if id == "" && c.Params["grant_type"] != "client_credentials" {
 		id = string(oauth.CLI) // clients of the original send none

@@ -30,7 +30,16 @@ type provider struct {
 	mu    sync.Mutex
 	ends  time.Time // of what it vouches for at a sign-in
 	says  error     // nil: it vouches for her when it is asked again
+	left  bool      // she is in no group any more
 	asked int
+}
+
+// groups are those of grace.
+func (p *provider) groups() []any {
+	if p.left {
+		return nil
+	}
+	return []any{"ops"}
 }
 
 func (p *provider) Load(context.Context, *sso.Connection, []byte) error { return nil }
@@ -43,7 +52,7 @@ func (p *provider) Finish(_ context.Context, c sso.Connection, _ sso.Secrets, a 
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	r.Pass(sso.CheckSignature, "good")
-	said := sso.Assertion{Attributes: map[string]any{"email": grace, "GROUPS": []any{"ops"}}, AuthTime: a.Now, Ends: p.ends}
+	said := sso.Assertion{Attributes: map[string]any{"email": grace, "GROUPS": p.groups()}, AuthTime: a.Now, Ends: p.ends}
 	if c.Kind == sso.SAML { // which cannot be asked again
 		said.ID, said.Until = core.NewID(), a.Now.Add(time.Minute)
 	} else {
@@ -56,7 +65,7 @@ func (p *provider) Ask(context.Context, sso.Connection, sso.Secrets, sso.Kept, t
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.asked++
-	return sso.Assertion{Attributes: map[string]any{"email": grace, "GROUPS": []any{"ops"}}, Kept: sso.Kept{Refresh: "r"}}, p.says
+	return sso.Assertion{Attributes: map[string]any{"email": grace, "GROUPS": p.groups()}, Kept: sso.Kept{Refresh: "r"}}, p.says
 }
 
 func (p *provider) Leave(sso.Connection, sso.Kept, string) string { return "" }

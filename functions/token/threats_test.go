@@ -2,6 +2,8 @@ package token_test
 
 import (
 	"fmt"
+	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -132,4 +134,29 @@ func TestBurnedOnce(t *testing.T) {
 		t.Errorf("at another tenant: %d", a.status)
 	}
 	r.post(r.client(), "/t/acme/token", redemption(code)).want(200)
+}
+
+// Tokens are not bound to keys here, so a request with a proof of possession is refused and never answered with a token that
+// its client takes for a bound one (OAU-057). The same request without the proof is answered.
+func TestDPoPIsRefused(t *testing.T) {
+	r := newRig(t, 1)
+	app, secret := r.application("acme", "robot")
+	form := url.Values{"grant_type": {"client_credentials"}, "client_id": {string(app)}, "client_secret": {secret}}
+	for _, proofs := range [][]string{{"eyJhbGciOiJFUzI1NiJ9.e30.c2ln"}, {""}, {"a", "b"}, {"none"}} {
+		for _, path := range []string{"/t/acme/token", "/t/acme/api/v2/token"} {
+			a := r.post(r.client(), path, form, func(q *http.Request) { q.Header["Dpop"] = proofs })
+			if a.status != 400 || a.str("error") != "invalid_dpop_proof" || a.str("access_token") != "" {
+				t.Errorf("%s with %q: %d %s", path, proofs, a.status, a.body)
+			}
+		}
+	}
+	token := r.post(r.client(), "/t/acme/token", form).want(200).str("access_token")
+	q, err := http.NewRequest("GET", r.base+"/t/acme/userinfo", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q.Header.Set("Authorization", "DPoP "+token)
+	if a := r.do(r.client(), q); a.status != 401 {
+		t.Errorf("a token of ours sent as a bound one: %d", a.status)
+	}
 }

@@ -34,6 +34,7 @@ var Paths = []string{
 	"POST /t/{tenant}/userinfo",
 	"POST /t/{tenant}/revoke",
 	"POST /t/{tenant}/introspect",
+	"POST /t/{tenant}/device_authorization",
 }
 
 // maxBody bounds every request of this function, in bytes: the longest holds a token of 8 KiB.
@@ -43,7 +44,7 @@ const maxBody = 32 << 10
 func Handler(d Deps) http.Handler {
 	f, health := function{d.OAuth}, &prober{oauth: d.OAuth}
 	mux := http.NewServeMux()
-	for i, h := range []http.HandlerFunc{health.serve, health.serve, f.token, f.token, f.tokenJSON, f.userInfo, f.userInfo, f.revoke, f.introspect} {
+	for i, h := range []http.HandlerFunc{health.serve, health.serve, f.token, f.token, f.tokenJSON, f.userInfo, f.userInfo, f.revoke, f.introspect, f.device} {
 		mux.HandleFunc(Paths[i], h)
 	}
 	return web.Exact(mux)
@@ -69,8 +70,13 @@ func (f function) token(w http.ResponseWriter, r *http.Request) {
 // issued notes in the log that tokens were given out. Issuing for a program commits nothing, so the log is its record.
 func issued(r *http.Request, c oauth.Call) {
 	grant := c.Params["grant_type"]
-	if grant == oauth.GrantExchange {
+	switch grant {
+	case oauth.GrantExchange:
 		grant = "token-exchange"
+	case oauth.GrantDevice:
+		grant = "device"
+	case oauth.GrantJWTBearer:
+		grant = "jwt-bearer"
 	}
 	trace.From(r.Context()).Issued(r.Context(), grant)
 	web.Note(r.Context(), slog.String("issued", grant), slog.String("client", string(c.Client.ID)))
@@ -132,6 +138,24 @@ func (f function) introspect(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, said)
 }
 
+// device begins a sign-in on a device without a browser (RFC 8628 §3.1).
+func (f function) device(w http.ResponseWriter, r *http.Request) {
+	c, err := call(w, r)
+	if err != nil {
+		f.fail(w, r, c, err)
+		return
+	}
+	grant, err := f.oauth.BeginDevice(r.Context(), c)
+	if err != nil {
+		f.fail(w, r, c, err)
+		return
+	}
+	answer(w, http.StatusOK, grant)
+}
+
+// invalidDPoPProof is RFC 9449 §5's.
+const invalidDPoPProof oauth.Code = "invalid_dpop_proof"
+
 // actor is who calls, as far as that is known before anything is proved.
 func actor(r *http.Request, t core.TenantID) core.Actor {
 	return trace.Actor(r.Context(), core.Actor{Tenant: t, Address: web.Address(r)})
@@ -144,6 +168,11 @@ func call(w http.ResponseWriter, r *http.Request) (oauth.Call, error) {
 		return oauth.Call{}, err
 	}
 	c := oauth.Call{Actor: actor(r, t)}
+	if len(r.Header.Values("DPoP")) > 0 {
+		// RFC 9449 §5: whoever sends a proof expects a token that is bound to its key. Ours would not be, and a client that did
+		// not look at token_type would trust it for more than it is.
+		return c, &oauth.Error{Code: invalidDPoPProof, Description: "tokens are not bound to keys here; send the request without the DPoP header"}
+	}
 	if r.URL.RawQuery != "" {
 		return c, core.BadField("query", "must be empty; parameters go into the body, since addresses end up in logs (RFC 6749 §2.3.1)")
 	}
