@@ -55,6 +55,8 @@ var Paths = []string{
 	"GET /t/{tenant}/sso/test",
 	"GET /t/{tenant}/sso/finish",
 	"POST /t/{tenant}/sso/finish",
+	"GET /t/{tenant}/device",
+	"POST /t/{tenant}/device",
 }
 
 // maxForm bounds a form, in bytes.
@@ -69,7 +71,7 @@ type handler func(w http.ResponseWriter, r *http.Request, t core.TenantID) error
 func Handler(d Deps) http.Handler {
 	f := function{d}
 	pages := []handler{f.front, f.home, f.authorize, nil, f.loginPage, f.login, f.passwordPage, f.password, f.welcomePage, f.welcome, f.logoutPage, nil,
-		f.signedOut, once(orElse(f.ssoStart)), once(f.ssoTest), once(orElse(f.ssoFinish)), orElse(f.ssoConfirm)}
+		f.signedOut, once(orElse(f.ssoStart)), once(f.ssoTest), once(orElse(f.ssoFinish)), orElse(f.ssoConfirm), f.devicePage, f.decideDevice}
 	mux := http.NewServeMux()
 	var own []string
 	if d.BrowserBase != "" {
