@@ -293,7 +293,7 @@ func (c *Cluster) Apply(ctx context.Context, ch kube.Change) (kube.Object, error
 	o := ch.Object
 	var body any
 	var err error
-	var got object
+	got := receipt{answered: true}
 	switch ch.Verb {
 	case kube.Create:
 		o.UID, o.ResourceVersion = "", ""
@@ -314,17 +314,21 @@ func (c *Cluster) Apply(ctx context.Context, ch kube.Change) (kube.Object, error
 		}
 		d := deletion{APIVersion: "v1", Kind: "DeleteOptions"}
 		d.Preconditions.UID, d.Preconditions.ResourceVersion = o.UID, o.ResourceVersion
-		return o, c.write(ctx, ch, http.MethodDelete, path(o.Ref, false), d, nil)
+		got.answered = false
+		err = c.write(ctx, ch, http.MethodDelete, path(o.Ref, false), d, &got)
+		o.AuditID = got.auditID
+		return o, err
 	default:
 		err = fmt.Errorf("kubernetes: verb %q: %w", ch.Verb, core.Invalid)
 	}
 	if err != nil {
 		return kube.Object{}, err
 	}
-	if got.Metadata.Name != o.Name || got.Metadata.UID == "" || o.UID != "" && got.Metadata.UID != o.UID {
+	m := got.object.Metadata
+	if m.Name != o.Name || m.UID == "" || o.UID != "" && m.UID != o.UID {
 		return kube.Object{}, fmt.Errorf("kubernetes: %s: the answer is about another object: %w", ch, core.Unavailable)
 	}
-	o.UID, o.ResourceVersion = got.Metadata.UID, got.Metadata.ResourceVersion
+	o.UID, o.ResourceVersion, o.AuditID = m.UID, m.ResourceVersion, got.auditID
 	return o, nil
 }
 
@@ -349,7 +353,7 @@ func manifest(o kube.Object) (any, error) {
 	return nil, fmt.Errorf("kubernetes: kind %q: %w", o.Kind, core.Invalid)
 }
 
-func (c *Cluster) write(ctx context.Context, ch kube.Change, method, path string, body, into any) error {
+func (c *Cluster) write(ctx context.Context, ch kube.Change, method, path string, body any, into *receipt) error {
 	data, err := json.Marshal(body)
 	if err != nil {
 		return fmt.Errorf("kubernetes: %s: %w", ch, err)

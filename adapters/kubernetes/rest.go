@@ -15,6 +15,7 @@ import (
 	"unicode"
 
 	"github.com/fleetpass/fleetpass/core"
+	"github.com/fleetpass/fleetpass/core/sync"
 )
 
 // An apiError is an answer that is not a success. It wraps the kind that core/sync acts upon.
@@ -54,7 +55,24 @@ func status(err error) int {
 	return 0
 }
 
-// do makes one request and reads its answer into into (nil: not at all; a *[]byte: as it is). A network failure, a time-out
+// receipt is the answer to a write.
+type receipt struct {
+	object   object // as it is then, where the answer is about that
+	answered bool   // whether it is
+	auditID  string
+}
+
+// auditID is under which id the API server has the request in its audit log. The header is the server's word, and goes into
+// our own log: what is not an id is none.
+func auditID(h http.Header) string {
+	id := h.Get("Audit-ID")
+	if len(id) > sync.MaxAuditID || strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return ""
+	}
+	return id
+}
+
+// do makes one request and reads its answer into into (nil: not at all; a *[]byte: as it is; a *receipt: of a write). A network failure, a time-out
 // and an answer that is no sense are core.Unavailable: what was asked may have been done.
 func (c *Cluster) do(ctx context.Context, method, path string, query url.Values, body []byte, into any) (err error) {
 	ctx, end := c.begin(ctx, method, path)
@@ -99,12 +117,17 @@ func (c *Cluster) do(ctx context.Context, method, path string, query url.Values,
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
 		return fmt.Errorf("kubernetes: %s %s: %w", method, path, failure(resp, data))
 	}
-	switch into := into.(type) {
+	switch as := into.(type) {
 	case nil:
 		return nil
 	case *[]byte:
-		*into = data
+		*as = data
 		return nil
+	case *receipt:
+		if as.auditID = auditID(resp.Header); !as.answered {
+			return nil
+		}
+		into = &as.object
 	}
 	if err := json.Unmarshal(data, into); errors.Is(err, core.TooLarge) {
 		return fmt.Errorf("kubernetes: %s %s: %w", method, path, err)

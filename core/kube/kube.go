@@ -116,6 +116,7 @@ type Object struct {
 	UID             string   // set by the cluster
 	ResourceVersion string   // set by the cluster
 	Terminating     bool     // it is being deleted, and a binding grants until it is gone
+	AuditID         string   // of what a write returns: the write's id in the API server's audit log, if it told one
 }
 
 // labelled says whether an object carries the label of what we made.

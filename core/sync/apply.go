@@ -241,14 +241,14 @@ func (r *run) applySome(ctx context.Context, known knownObjects, changes []kube.
 func (r *run) write(ctx context.Context, c kube.Change) (kube.Object, error) {
 	o, err := r.cluster.Apply(ctx, c)
 	if less, ok := c.Reduced(); ok && terminal(err) && !isOurs(err) {
-		_, again := r.cluster.Apply(ctx, less)
+		part, again := r.cluster.Apply(ctx, less)
 		if again != nil {
 			err = fmt.Errorf("%w, after a refusal of the whole: %v", again, err)
 		}
-		r.heard(c, again)
+		r.heard(c, part, again)
 		return o, err
 	}
-	r.heard(c, err)
+	r.heard(c, o, err)
 	return o, err
 }
 
@@ -273,9 +273,12 @@ func (r *run) isDeaf() bool {
 }
 
 // heard notes the outcome of a write. One that is not known stays in flight: the request may still arrive.
-func (r *run) heard(c kube.Change, err error) {
+func (r *run) heard(c kube.Change, o kube.Object, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if err == nil {
+		r.written.add(o)
+	}
 	switch {
 	case errors.Is(err, core.Unavailable):
 		r.deaf++

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -66,9 +67,11 @@ func (r *run) begin(ctx context.Context) error {
 	return err
 }
 
-// note changes the cluster's record, together with more operations, if the run still has the lease, and renews that.
+// note changes the cluster's record, together with more operations, if the run still has the lease, and renews that. What the
+// run has written to the cluster by then goes into the audit log with it.
 func (r *run) note(ctx context.Context, change func(*record), more ...store.Op) error {
-	return store.Retry(ctx, func() error {
+	acts := r.takeRecords()
+	err := store.Retry(ctx, func() error {
 		rec, err := r.record(ctx, r.message.Tenant, r.message.Cluster)
 		if err != nil {
 			return err
@@ -84,8 +87,16 @@ func (r *run) note(ctx context.Context, change func(*record), more ...store.Op) 
 		if err != nil {
 			return err
 		}
-		return r.hold(until, r.DB.Commit(ctx, append([]store.Op{op}, more...)...))
+		ops, err := r.ops(ctx, acts)
+		if err != nil {
+			return err
+		}
+		return r.hold(until, r.DB.Commit(ctx, slices.Concat([]store.Op{op}, more, ops)...))
 	})
+	if err != nil {
+		r.keep(acts)
+	}
+	return err
 }
 
 // errLost says that the lease ran out. It is no core.Conflict, which store.Retry would try again.

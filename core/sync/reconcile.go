@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/fleetpass/fleetpass/core"
+	"github.com/fleetpass/fleetpass/core/audit"
 	"github.com/fleetpass/fleetpass/core/kube"
 	"github.com/fleetpass/fleetpass/core/org"
 )
@@ -102,6 +103,7 @@ type run struct {
 	failed   []failure
 	boot     string
 	leaving  bool
+	name     string // of the cluster, for people
 	wroteNow int
 
 	// Of all rounds:
@@ -115,6 +117,8 @@ type run struct {
 	inFlight    map[kube.Ref]bool // about to be written, or written without hearing the outcome
 	allInFlight bool              // they are too many to name
 	deaf        int               // requests without an answer
+	written     written           // in this round
+	unrecorded  []audit.Record    // of rounds that wrote something, which no commit holds yet
 }
 
 type failure struct {
@@ -126,13 +130,14 @@ type failure struct {
 var errMoved error = theirs{fmt.Errorf("the tenant changed meanwhile: %w", core.Conflict)}
 
 // round reads the store and the cluster, and makes the difference go away as far as it can.
-func (r *run) round(ctx context.Context) error {
+func (r *run) round(ctx context.Context) (err error) {
 	r.failed, r.alarms, r.problems, r.counts, r.wroteNow = nil, nil, nil, Counts{}, 0
 	sit, err := r.load(ctx, r.message.Tenant, r.message.Cluster)
 	if err != nil {
 		return err
 	}
-	r.revision, r.leaving = sit.world.Stamp.Revision, sit.leaving
+	r.revision, r.leaving, r.name = sit.world.Stamp.Revision, sit.leaving, sit.cluster.Name
+	defer func() { r.account(err == nil && len(r.failed) == 0) }()
 	known, err := r.known(ctx)
 	if err != nil {
 		return err
@@ -245,7 +250,7 @@ func (r *run) describe(d kube.Desired, have kube.State, p kube.Plan) {
 		r.alarms = append(r.alarms, i.String())
 	}
 	r.problems = slices.Clone(r.alarms)
-	_, version, err := kube.Bootstrap(d.Prefixes)
+	version, err := kube.BootstrapVersion(d.Prefixes)
 	switch {
 	case have.Bootstrap == "":
 		r.boot = "missing"
@@ -375,6 +380,9 @@ func (r *run) end(ctx context.Context, err error) error {
 	case noted != nil && retry == nil:
 		retry = noted
 		public = append(public, r.said(ctx, r.message, noted))
+	}
+	for _, lost := range r.takeRecords() { // another run has the lease by now
+		r.log().WarnContext(ctx, "sync: not in the audit log", "tenant", r.message.Tenant, "cluster", r.message.Cluster, "act", lost.Reason, "ids", lost.KubernetesAuditIDs)
 	}
 	about(ctx, r.message.Cluster, r.revision, r.wrote)
 	switch {

@@ -156,6 +156,33 @@ func (s *Service) Status(ctx context.Context, t core.TenantID, c core.ClusterID)
 	return rec.Value.Status, err
 }
 
+// Statuses returns what is known of several clusters, as Status does, in one round trip for every store.MaxGet of them.
+func (s *Service) Statuses(ctx context.Context, t core.TenantID, clusters []core.ClusterID) (map[core.ClusterID]Status, error) {
+	known := map[core.ClusterID]Status{}
+	var keys []store.Key
+	var of []core.ClusterID // by key
+	for _, c := range clusters {
+		if _, seen := known[c]; !seen {
+			known[c] = Status{}
+			keys, of = append(keys, store.Sync(t, c)), append(of, c)
+		}
+	}
+	for chunk := range slices.Chunk(keys, store.MaxGet) {
+		items, err := s.DB.Get(ctx, chunk...)
+		if err != nil {
+			return nil, err
+		}
+		for _, it := range items {
+			rec, err := records.Decode(it)
+			if err != nil {
+				return nil, err
+			}
+			known[of[0]], of = rec.Value.Status, of[1:]
+		}
+	}
+	return known, nil
+}
+
 // Holds says how many objects of ours are in a cluster, as far as the store knows. It is for org.Service.
 func (s *Service) Holds(ctx context.Context, t core.TenantID, c core.ClusterID) (n int, err error) {
 	for rec, err := range recorded.List(ctx, s.DB, store.RecordedIn(t, c)) {

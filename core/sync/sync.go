@@ -26,8 +26,12 @@ type Cluster interface {
 
 	// Apply carries out one change and returns the object as the cluster holds it then (after a deletion: as given).
 	// A change of an existing object happens only if uid and resourceVersion are still those of the change's Object.
+	// What is returned has the AuditID of the write, at most MaxAuditID printable characters, if the cluster told one.
 	Apply(ctx context.Context, c kube.Change) (kube.Object, error)
 }
+
+// MaxAuditID bounds the id of a request in an API server's audit log, in bytes. Kubernetes makes UUIDs.
+const MaxAuditID = 64
 
 // Queue carries messages to functions/sync, each at least once, not before its time, in any order. A product that cannot
 // wait so long delivers early, after the longest that it can wait, and functions/sync sends the message again; one that the

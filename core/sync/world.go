@@ -93,11 +93,7 @@ func (s *Service) lists(ctx context.Context, w *kube.World) error {
 	if err != nil {
 		return err
 	}
-	for _, sc := range tree {
-		if sc.Kind == core.Department || sc.Kind == core.Project {
-			w.Scopes = append(w.Scopes, kube.Scope{ID: sc.ID, Kind: sc.Kind, Parent: sc.Parent, Namespace: sc.Namespace})
-		}
-	}
+	w.Scopes = kubeScopes(tree)
 	for _, in := range []store.GrantsIn{store.InAccount, store.InCluster(w.Cluster)} {
 		for rec, err := range rules.List(ctx, s.DB, store.ClusterRules(w.Tenant, in)) {
 			if err != nil {
@@ -108,6 +104,16 @@ func (s *Service) lists(ctx context.Context, w *kube.World) error {
 	}
 	w.Disabled, err = s.disabled(ctx, w.Tenant, w.Rules)
 	return err
+}
+
+// kubeScopes is of a cluster's tree what its bindings depend on.
+func kubeScopes(tree []org.Scope) (out []kube.Scope) {
+	for _, sc := range tree {
+		if sc.Kind == core.Department || sc.Kind == core.Project {
+			out = append(out, kube.Scope{ID: sc.ID, Kind: sc.Kind, Parent: sc.Parent, Namespace: sc.Namespace})
+		}
+	}
+	return out
 }
 
 func (s *Service) revision(ctx context.Context, t core.TenantID) (core.Revision, error) {

@@ -13,6 +13,7 @@ import (
 
 // AuditEntry is one write that reached the API server, whoever made it and however it was answered.
 type AuditEntry struct {
+	ID          string // that the answer's header Audit-ID told
 	User        string
 	Groups      []string
 	Verb        string // create, update, patch, delete or deletecollection
@@ -96,7 +97,7 @@ func readAudit(path string) (entries []AuditEntry, pending int, err error) {
 		case "RequestReceived":
 			at[e.AuditID] = len(entries)
 			entries = append(entries, AuditEntry{
-				User: e.User.Username, Groups: e.User.Groups, Verb: e.Verb,
+				ID: e.AuditID, User: e.User.Username, Groups: e.User.Groups, Verb: e.Verb,
 				APIGroup: e.ObjectRef.APIGroup, Resource: e.ObjectRef.Resource, Subresource: e.ObjectRef.Subresource,
 				Namespace: e.ObjectRef.Namespace, Name: e.ObjectRef.Name, At: e.RequestReceivedTimestamp,
 			})

@@ -24,7 +24,9 @@ type Memory struct {
 	mu      gosync.Mutex
 	objects map[kube.Ref]kube.Object
 	version int
+	audited int
 	writes  []string
+	ids     []string // of the writes that happened and were answered
 	frozen  []kube.Change
 }
 
@@ -65,7 +67,7 @@ func (m *Memory) put(o kube.Object) kube.Object {
 	} else {
 		o.UID = "uid-" + strconv.Itoa(m.version)
 	}
-	o.ResourceVersion = strconv.Itoa(m.version)
+	o.ResourceVersion, o.AuditID = strconv.Itoa(m.version), ""
 	o.Finalizers = slices.Clone(o.Finalizers)
 	o.Labels, o.Annotations, o.Subjects = maps.Clone(o.Labels), maps.Clone(o.Annotations), slices.Clone(o.Subjects)
 	m.objects[o.Ref] = o
@@ -117,6 +119,15 @@ func (m *Memory) Writes() []string {
 	m.writes = nil
 	slices.Sort(w)
 	return w
+}
+
+// AuditIDs returns the ids of the writes that happened since the last call and were answered, in their order.
+func (m *Memory) AuditIDs() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	ids := m.ids
+	m.ids = nil
+	return ids
 }
 
 // Bound is every binding with subjects, as "namespace/name: subjects", sorted.
@@ -205,6 +216,11 @@ func (m *Memory) Apply(ctx context.Context, c kube.Change) (kube.Object, error) 
 	o, err := m.apply(c)
 	if fault == Forget {
 		return kube.Object{}, silent
+	}
+	if err == nil {
+		m.audited++
+		o.AuditID = "audit-" + strconv.Itoa(m.audited)
+		m.ids = append(m.ids, o.AuditID)
 	}
 	return o, err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/fleetpass/fleetpass/core"
@@ -62,6 +63,20 @@ func Run(t *testing.T, c sync.Cluster, ns core.Namespace, unlabel func(context.C
 			t.Errorf("returned %+v, holds %+v", made, o)
 		}
 	})
+	ids := map[string]bool{}
+	audited := func(o kube.Object) {
+		t.Helper()
+		if id := o.AuditID; len(id) > sync.MaxAuditID || id != "" && ids[id] || strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r > '~' }) {
+			t.Errorf("a write has the audit id %q", id)
+		}
+		ids[o.AuditID] = true
+	}
+	t.Run("a write is returned with its id in the cluster's audit log, if the cluster told one", func(t *testing.T) {
+		audited(made)
+		if o, _ := find(ref); o.AuditID != "" {
+			t.Errorf("what is read has the audit id %q", o.AuditID)
+		}
+	})
 	t.Run("creating what is there is Exists", func(t *testing.T) {
 		_, err := c.Apply(ctx, kube.Change{Verb: kube.Create, Object: wanted("eve")})
 		kind(err, core.Exists)
@@ -79,6 +94,7 @@ func Run(t *testing.T, c sync.Cluster, ns core.Namespace, unlabel func(context.C
 		if err != nil || after.UID != made.UID || after.ResourceVersion == made.ResourceVersion {
 			t.Fatalf("%+v, %v", after, err)
 		}
+		audited(after)
 		if got, _ := find(ref); len(got.Subjects) != 1 {
 			t.Errorf("holds %+v", got)
 		}
@@ -170,9 +186,11 @@ func Run(t *testing.T, c sync.Cluster, ns core.Namespace, unlabel func(context.C
 	t.Run("a deletion happens to what was read, and nothing brings it back", func(t *testing.T) {
 		o := wanted("eve")
 		o.UID, o.ResourceVersion = made.UID, made.ResourceVersion
-		if _, err := c.Apply(ctx, kube.Change{Verb: kube.Delete, Object: o}); err != nil {
+		gone, err := c.Apply(ctx, kube.Change{Verb: kube.Delete, Object: o})
+		if err != nil {
 			t.Fatal(err)
 		}
+		audited(gone)
 		if _, ok := find(ref); ok {
 			t.Error("still there")
 		}
