@@ -1,5 +1,6 @@
-// Package evaluate is the function that answers "may she?": the Access Evaluation and Access Evaluations APIs of the OpenID
-// AuthZEN Authorization API 1.0. It owns that wire form, and who may ask about whom; the answer is core/access's.
+// Package evaluate is the function that answers "may she?": the OpenID AuthZEN Authorization API 1.0, with its Access
+// Evaluation, Access Evaluations and Search APIs and its metadata. It owns that wire form, and who may ask about whom in an
+// evaluation; the answers are core/access's.
 //
 // A resource's type is an entity as the roles spell it ("workloads"), and its id is the scope that it lies in: the
 // tenant's id for the account, or the id of a cluster, department or project. Who asks about one particular thing in a
@@ -34,7 +35,11 @@ type Deps struct {
 var Paths = []string{
 	"POST /t/{tenant}/access/v1/evaluation",
 	"POST /t/{tenant}/access/v1/evaluations",
+	"POST /t/{tenant}/access/v1/search/subject",
+	"POST /t/{tenant}/access/v1/search/resource",
+	"POST /t/{tenant}/access/v1/search/action",
 	"GET /.well-known/authzen-configuration/t/{tenant}",
+	"GET /t/{tenant}/.well-known/authzen-configuration",
 }
 
 // Handler serves Paths.
@@ -42,7 +47,11 @@ func Handler(d Deps) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc(Paths[0], d.evaluation)
 	mux.HandleFunc(Paths[1], d.evaluations)
-	mux.HandleFunc(Paths[2], d.metadata)
+	mux.HandleFunc(Paths[2], d.search(d.subjects))
+	mux.HandleFunc(Paths[3], d.search(d.resources))
+	mux.HandleFunc(Paths[4], d.search(d.actions))
+	mux.HandleFunc(Paths[5], d.metadata)
+	mux.HandleFunc(Paths[6], d.metadata)
 	return web.Exact(mux)
 }
 
@@ -158,32 +167,50 @@ type question struct {
 	ask     access.Ask
 	least   core.Revision // the caller wants an answer that is true at this revision or a later one
 	another bool          // it is not about the caller
+	bad     error         // what it lacks to be one
 }
 
 // answer asks core/access everything at once: the questions, and for each one about somebody else, whether the caller may
-// view the access rules there, from which it could find out by itself.
+// view the access rules there: who answers for a scope may know who comes to it.
 func (d Deps) answer(ctx context.Context, c access.Caller, questions []question) ([]answer, error) {
 	var asks []access.Ask
+	view := access.Ask{Subject: c.Subject, UserID: c.UserID, Entity: policy.AccessRules, Action: policy.View, Scope: core.AccountScope(c.Tenant)}
 	for _, q := range questions {
+		if q.bad != nil {
+			continue
+		}
 		asks = append(asks, q.ask)
 		if q.another {
-			asks = append(asks, access.Ask{Subject: c.Subject, UserID: c.UserID, Entity: policy.AccessRules, Action: policy.View, Scope: q.ask.Scope})
+			view.Scope = q.ask.Scope
+			asks = append(asks, view)
 		}
+	}
+	if len(asks) == 0 { // there is nothing to answer, and still nobody is to come in who may not
+		asks = append(asks, view)
 	}
 	verdicts, err := d.Access.DecideFor(ctx, c, asks...)
 	if err != nil {
 		return nil, err
 	}
+	revision := verdicts[0].Revision
 	var out []answer
 	for _, q := range questions {
+		if q.bad != nil {
+			out = append(out, fail(q.bad, revision))
+			continue
+		}
 		v := verdicts[0]
 		verdicts = verdicts[1:]
-		a := reply(v, q.least)
+		a := reply(v, q)
 		if q.another {
 			may := verdicts[0]
 			verdicts = verdicts[1:]
-			// That there is no such scope, the caller could find out by asking about itself.
-			if !may.Allowed && v.Code != policy.UnknownScope {
+			switch {
+			case may.Code == policy.UnknownScope:
+				// The caller could find that out by asking about itself; and nothing here may depend on the subject.
+				v.Decision = policy.Deny(policy.UnknownScope, q.ask.Entity, q.ask.Action, q.ask.Scope)
+				a = reply(v, q)
+			case !may.Allowed:
 				a = refuse(may)
 			}
 		}
@@ -219,9 +246,20 @@ func (d Deps) metadata(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Cache-Control", "public, max-age=3600")
-	web.JSON(w, http.StatusOK, struct {
-		Point       string `json:"policy_decision_point"`
-		Evaluation  string `json:"access_evaluation_endpoint"`
-		Evaluations string `json:"access_evaluations_endpoint"`
-	}{d.issuer(t), d.issuer(t) + "/access/v1/evaluation", d.issuer(t) + "/access/v1/evaluations"})
+	at := d.issuer(t) + "/access/v1"
+	web.JSON(w, http.StatusOK, configuration{
+		Point: d.issuer(t), Evaluation: at + "/evaluation", Evaluations: at + "/evaluations",
+		Subjects: at + "/search/subject", Resources: at + "/search/resource", Actions: at + "/search/action",
+	})
+}
+
+// configuration is the metadata of a decision point (AuthZEN §9.1). It has no capabilities that are registered, and is not
+// signed: it comes over TLS from the decision point itself.
+type configuration struct {
+	Point       string `json:"policy_decision_point"`
+	Evaluation  string `json:"access_evaluation_endpoint"`
+	Evaluations string `json:"access_evaluations_endpoint"`
+	Subjects    string `json:"search_subject_endpoint"`
+	Resources   string `json:"search_resource_endpoint"`
+	Actions     string `json:"search_action_endpoint"`
 }
