@@ -73,7 +73,7 @@ var Table = []Function{
 		return kubeconfig.Handler(kubeconfig.Deps{Access: s.Access, Org: s.Org, Ring: s.Ring, Now: s.Now, Base: s.Base, IssuerCA: s.IssuerCA})
 	}},
 	{Name: "admin", Trigger: HTTP, Paths: admin.Paths, Handler: func(s *System) http.Handler {
-		return admin.Handler(admin.Deps{DB: s.DB, Ring: s.Ring, Org: s.Org, Directory: s.Directory, Access: s.Access, SSO: s.SSO, Sync: s.Sync, Queue: s.Queue, Now: s.Now, Base: s.Base, BrowserBase: s.BrowserBase, IssuerCA: s.IssuerCA})
+		return admin.Handler(admin.Deps{DB: s.DB, Ring: s.Ring, Org: s.Org, Directory: s.Directory, Access: s.Access, SSO: s.SSO, Sync: s.Sync, Queue: s.Queue, Now: s.Now, Issuers: s.Issuers, Base: s.Base, BrowserBase: s.BrowserBase, IssuerCA: s.IssuerCA})
 	}},
 	{Name: "dispatch", Trigger: Stream, Event: func(s *System) func(context.Context, []byte) error { return s.Dispatch }},
 	{Name: "sync", Trigger: Queue, Event: func(s *System) func(context.Context, []byte) error { return s.synchronize }},

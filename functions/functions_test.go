@@ -125,15 +125,15 @@ func (w *world) signIn(id core.TenantID, u directory.User) string {
 var open = map[string]bool{
 	"GET /t/{tenant}/jwks": true, "GET /t/{tenant}/.well-known/openid-configuration": true, "GET /t/{tenant}/.well-known/oauth-authorization-server": true,
 	"GET /.well-known/openid-configuration/t/{tenant}": true, "GET /.well-known/oauth-authorization-server/t/{tenant}": true,
-	"GET /.well-known/authzen-configuration/t/{tenant}": true,
-	"GET /t/{tenant}": true, "GET /t/{tenant}/{$}": true, "GET /t/{tenant}/login": true, "GET /t/{tenant}/welcome": true, "GET /t/{tenant}/logout": true, "GET /t/{tenant}/signed-out": true,
+	"GET /.well-known/authzen-configuration/t/{tenant}": true, "GET /t/{tenant}/.well-known/authzen-configuration": true,
+	"GET /t/{tenant}": true, "GET /t/{tenant}/{$}": true, "GET /t/{tenant}/login": true, "GET /t/{tenant}/device": true, "GET /t/{tenant}/welcome": true, "GET /t/{tenant}/logout": true, "GET /t/{tenant}/signed-out": true,
 	"POST /t/{tenant}/authorize": true, "POST /t/{tenant}/logout": true, // these become the same request by GET
-	"GET /health": true, "GET /healthz": true,
+	"GET /health": true, "GET /healthz": true, "GET /t/{tenant}/api/v1/openapi.json": true,
 }
 
 // cacheable is every pattern whose good answer may be kept, since it is public and the same for all.
 func cacheable(pattern string) bool {
-	return strings.Contains(pattern, "/.well-known/") || strings.HasSuffix(pattern, "/jwks") || strings.HasSuffix(pattern, "/saml/{alias}/metadata")
+	return strings.Contains(pattern, "/.well-known/") || strings.HasSuffix(pattern, "/jwks") || strings.HasSuffix(pattern, "/openapi.json") || strings.HasSuffix(pattern, "/saml/{alias}/metadata")
 }
 
 // hostile is one request that nobody should get anything for.

@@ -19,6 +19,7 @@ import (
 	"github.com/fleetpass/fleetpass/core/store"
 	"github.com/fleetpass/fleetpass/core/sync"
 	"github.com/fleetpass/fleetpass/core/trace"
+	"github.com/fleetpass/fleetpass/core/trust"
 )
 
 // Config is what a composition root chooses: the adapters, and where the system is found.
@@ -32,7 +33,11 @@ type Config struct {
 	// Providers sign people in at identity providers, by kind. A tenant can connect the kinds that are here. Required.
 	Providers map[sso.Kind]sso.Provider
 
-	// Outbound is which addresses identity providers may be at. The composition root makes Providers with it.
+	// Issuers reads the keys of issuers that tenants trust. Optional: without it only those whose keys are given by hand can be
+	// trusted.
+	Issuers trust.Verifier
+
+	// Outbound is which addresses identity providers may be at. The composition root makes Providers and Issuers with it.
 	Outbound outbound.Policy
 
 	// Base is what every issuer begins with: https://HOST[:PORT], without a slash at the end. Required.
@@ -93,6 +98,7 @@ func New(c Config) (*System, error) {
 	if c.Telemetry != nil {
 		c.DB, c.Wrapper = store.Traced(c.DB), keys.Traced(c.Wrapper)
 	}
+	c.DB = store.Conditional(c.DB)
 	s := &System{Config: c}
 	s.Ring = keys.NewRing(c.DB, c.Wrapper, c.Now)
 	s.Org = &org.Service{DB: c.DB, Ring: s.Ring, Now: c.Now}
@@ -100,7 +106,7 @@ func New(c Config) (*System, error) {
 	s.Access = &access.Service{DB: c.DB, Now: c.Now}
 	s.Directory.Keeps = s.Access.KeepsAdministrator
 	s.Sessions = &session.Service{DB: c.DB, Ring: s.Ring, Now: c.Now}
-	s.OAuth = &oauth.Server{DB: c.DB, Ring: s.Ring, Sessions: s.Sessions, Directory: s.Directory, Access: s.Access, Now: c.Now, Base: c.Base, BrowserBase: c.BrowserBase}
+	s.OAuth = &oauth.Server{DB: c.DB, Ring: s.Ring, Sessions: s.Sessions, Directory: s.Directory, Access: s.Access, Now: c.Now, Base: c.Base, BrowserBase: c.BrowserBase, Issuers: c.Issuers}
 	s.SSO = &sso.Service{DB: c.DB, Ring: s.Ring, Directory: s.Directory, Sessions: s.Sessions, Providers: c.Providers, Administrators: s.Access.Administrators,
 		Now: c.Now, Log: c.Log, Base: c.Base, BrowserBase: c.BrowserBase}
 	s.OAuth.Upstream = s.SSO

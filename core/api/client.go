@@ -225,6 +225,24 @@ func (c *Client) CreateAccessRule(ctx context.Context, rule AccessRuleRequest) (
 	return made, err
 }
 
+// PreviewAccessRule says what CreateAccessRule would do, and does nothing.
+func (c *Client) PreviewAccessRule(ctx context.Context, rule AccessRuleRequest) (p RulePreview, err error) {
+	_, err = c.Do(ctx, http.MethodPost, "/api/v1/authorization/access-rules", url.Values{"dryRun": {"true"}}, rule, &p)
+	return p, err
+}
+
+// PreviewDeletion says what DeleteAccessRule would do, and does nothing.
+func (c *Client) PreviewDeletion(ctx context.Context, id core.RuleID) (p RulePreview, err error) {
+	_, err = c.Do(ctx, http.MethodDelete, "/api/v1/authorization/access-rules/"+strconv.FormatUint(uint64(id), 10), url.Values{"dryRun": {"true"}}, nil, &p)
+	return p, err
+}
+
+// PreviewDeletions says what it would do to delete several rules, at most 100, each judged by itself, and does nothing.
+func (c *Client) PreviewDeletions(ctx context.Context, ids []core.RuleID) (r AccessRuleBatchResult, err error) {
+	_, err = c.Do(ctx, http.MethodPost, "/api/v1/authorization/access-rules/batch", url.Values{"dryRun": {"true"}}, AccessRuleBatch{IDs: ids, Action: BatchDelete}, &r)
+	return r, err
+}
+
 // DeleteAccessRule takes a rule back.
 func (c *Client) DeleteAccessRule(ctx context.Context, id core.RuleID) error {
 	_, err := c.Do(ctx, http.MethodDelete, "/api/v1/authorization/access-rules/"+strconv.FormatUint(uint64(id), 10), nil, nil, nil)
@@ -233,18 +251,18 @@ func (c *Client) DeleteAccessRule(ctx context.Context, id core.RuleID) error {
 
 // AccessRules yields the rules that match the query and that the caller may view, page by page.
 func (c *Client) AccessRules(ctx context.Context, query url.Values) iter.Seq2[AccessRule, error] {
-	return pages(query, func(q url.Values) ([]AccessRule, error) {
+	return pages(query, func(q url.Values) ([]AccessRule, string, error) {
 		var page AccessRuleList
-		_, err := c.Do(ctx, http.MethodGet, "/api/v1/authorization/access-rules", q, nil, &page)
-		return page.AccessRules, err
+		header, err := c.Do(ctx, http.MethodGet, "/api/v1/authorization/access-rules", q, nil, &page)
+		return page.AccessRules, header.Get(HeaderNext), err
 	})
 }
 
 // Clusters yields the clusters that the caller may view.
 func (c *Client) Clusters(ctx context.Context) iter.Seq2[Cluster, error] {
-	return pages(nil, func(q url.Values) (page []Cluster, err error) {
-		_, err = c.Do(ctx, http.MethodGet, "/api/v1/clusters", q, nil, &page)
-		return page, err
+	return pages(nil, func(q url.Values) (page []Cluster, next string, err error) {
+		header, err := c.Do(ctx, http.MethodGet, "/api/v1/clusters", q, nil, &page)
+		return page, header.Get(HeaderNext), err
 	})
 }
 
@@ -264,9 +282,9 @@ const deadLetters = "/api/v1/sync/dead-letters"
 
 // DeadLetters yields what was given up in the scopes that the caller may view.
 func (c *Client) DeadLetters(ctx context.Context) iter.Seq2[DeadLetter, error] {
-	return pages(nil, func(q url.Values) (page []DeadLetter, err error) {
-		_, err = c.Do(ctx, http.MethodGet, deadLetters, q, nil, &page)
-		return page, err
+	return pages(nil, func(q url.Values) (page []DeadLetter, next string, err error) {
+		header, err := c.Do(ctx, http.MethodGet, deadLetters, q, nil, &page)
+		return page, header.Get(HeaderNext), err
 	})
 }
 
@@ -290,19 +308,19 @@ func (c *Client) DeleteDeadLetter(ctx context.Context, id string) error {
 
 // Departments yields the departments that the caller may view.
 func (c *Client) Departments(ctx context.Context) iter.Seq2[Department, error] {
-	return pages(nil, func(q url.Values) ([]Department, error) {
+	return pages(nil, func(q url.Values) ([]Department, string, error) {
 		var page DepartmentList
 		_, err := c.Do(ctx, http.MethodGet, "/api/v1/org-unit/departments", q, nil, &page)
-		return page.Departments, err
+		return page.Departments, page.Next, err
 	})
 }
 
 // Projects yields the projects that the caller may view.
 func (c *Client) Projects(ctx context.Context) iter.Seq2[Project, error] {
-	return pages(nil, func(q url.Values) ([]Project, error) {
+	return pages(nil, func(q url.Values) ([]Project, string, error) {
 		var page ProjectList
 		_, err := c.Do(ctx, http.MethodGet, "/api/v1/org-unit/projects", q, nil, &page)
-		return page.Projects, err
+		return page.Projects, page.Next, err
 	})
 }
 
@@ -312,19 +330,17 @@ func (c *Client) Kubeconfig(ctx context.Context) (yaml []byte, err error) {
 	return yaml, err
 }
 
-// pages fetches full pages until one is not full.
-func pages[T any](query url.Values, fetch func(url.Values) ([]T, error)) iter.Seq2[T, error] {
+// pages fetches page after page until one has no next.
+func pages[T any](query url.Values, fetch func(url.Values) (page []T, next string, err error)) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		q := url.Values{}
 		for k, v := range query {
 			q[k] = v
 		}
 		q.Set("limit", strconv.Itoa(MaxLimit))
-		for offset := 0; ; offset += MaxLimit {
-			if offset > 0 {
-				q.Set("offset", strconv.Itoa(offset))
-			}
-			page, err := fetch(q)
+		q.Set("cursor", "") // from the beginning, in steps: a filter may find nothing for a while
+		for {
+			page, next, err := fetch(q)
 			if err != nil {
 				var none T
 				yield(none, err)
@@ -335,9 +351,10 @@ func pages[T any](query url.Values, fetch func(url.Values) ([]T, error)) iter.Se
 					return
 				}
 			}
-			if len(page) < MaxLimit {
+			if next == "" {
 				return
 			}
+			q.Set("cursor", next)
 		}
 	}
 }

@@ -128,16 +128,21 @@ func TestTokensDoNotTravel(t *testing.T) {
 
 func TestPagesAreFollowed(t *testing.T) {
 	const total = 2*api.MaxLimit + 3
-	var offsets []string
+	var cursors []string
 	s, h := server(t, func(w http.ResponseWriter, r *http.Request) {
-		offsets = append(offsets, r.URL.Query().Get("offset"))
+		q := r.URL.Query()
+		cursors = append(cursors, q.Get("cursor"))
 		var from int
-		fmt.Sscan(r.URL.Query().Get("offset"), &from)
-		if r.URL.Query().Get("subjectIds") != "ada@example.com" {
-			t.Errorf("the filter is lost: %s", r.URL.RawQuery)
+		fmt.Sscan(q.Get("cursor"), &from)
+		if q.Get("subjectIds") != "ada@example.com" || q.Has("offset") {
+			t.Errorf("asked for %s", r.URL.RawQuery)
+		}
+		end := min(from+api.MaxLimit, total)
+		if end < total {
+			w.Header().Set(api.HeaderNext, fmt.Sprint(end))
 		}
 		fmt.Fprint(w, `{"totalRecords":0,"accessRules":[`)
-		for i := from; i < min(from+api.MaxLimit, total); i++ {
+		for i := from; i < end; i++ {
 			if i > from {
 				fmt.Fprint(w, ",")
 			}
@@ -155,8 +160,29 @@ func TestPagesAreFollowed(t *testing.T) {
 		}
 		n++
 	}
-	if n != total || strings.Join(offsets, ",") != ",500,1000" {
-		t.Errorf("%d rules of %d, by offsets %q", n, total, offsets)
+	if n != total || strings.Join(cursors, ",") != ",500,1000" {
+		t.Errorf("%d rules of %d, by cursors %q", n, total, cursors)
+	}
+}
+
+// A page may hold nothing although there is more: a filter looks only so far at once.
+func TestEmptyPageIsNotTheEnd(t *testing.T) {
+	s, h := server(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Get("cursor") == "" {
+			fmt.Fprint(w, `{"projects":[],"next":"more"}`)
+			return
+		}
+		fmt.Fprint(w, `{"projects":[{"id":"p"}]}`)
+	})
+	n := 0
+	for _, err := range client(s, h).Projects(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		n++
+	}
+	if n != 1 {
+		t.Errorf("%d projects, want 1", n)
 	}
 }
 

@@ -28,6 +28,7 @@ type Issuer struct {
 	Revocation    string `json:"revocation_endpoint"`
 	JWKS          string `json:"jwks_uri"`
 	EndSession    string `json:"end_session_endpoint"`
+	Device        string `json:"device_authorization_endpoint"`                  // RFC 8628 §4; empty: it has none
 	SendsIssuer   bool   `json:"authorization_response_iss_parameter_supported"` // RFC 9207
 
 	HTTP *http.Client  `json:"-"`
@@ -55,7 +56,10 @@ func Discover(ctx context.Context, h *http.Client, server string) (*Issuer, erro
 	if i.URL != server {
 		return nil, fmt.Errorf("%s says that it is the issuer %q; use that URL if you trust it: %w", server, i.URL, core.Invalid)
 	}
-	for name, endpoint := range map[string]string{"authorization_endpoint": i.Authorization, "token_endpoint": i.Token, "revocation_endpoint": i.Revocation} {
+	for name, endpoint := range map[string]string{"authorization_endpoint": i.Authorization, "token_endpoint": i.Token, "revocation_endpoint": i.Revocation, "device_authorization_endpoint": i.Device} {
+		if endpoint == "" && name == "device_authorization_endpoint" {
+			continue
+		}
 		u, err := url.Parse(endpoint)
 		if err != nil || u.Host == "" || u.Scheme != "https" && !(u.Scheme == "http" && loopback(u.Hostname())) {
 			return nil, core.BadField(name, "in the discovery document of "+server+" must be an https URL")

@@ -32,6 +32,9 @@ const (
 // length of this one to the parameter offset.
 const HeaderTotal = "X-Total-Count"
 
+// HeaderNext is a header of an answer that lists a page and has more to tell: the parameter cursor of the next page.
+const HeaderNext = "X-Next-Cursor"
+
 // Count is how many of something there are that the caller may see.
 type Count struct {
 	Count int `json:"count"`

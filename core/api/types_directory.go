@@ -66,11 +66,37 @@ type GroupRequest struct {
 	Name string `json:"name"`
 }
 
-// Group is a group whose members are given here. Groups of identity providers have no record and are not listed.
+// SourceLocal is the source of groups whose members are given here.
+const SourceLocal = "local"
+
+// Group is a group that access rules can name: one whose members are given here, or one that an identity provider told of when
+// somebody signed in. One name may be both. Groups that nobody has come with yet need not be here to be named in a rule.
 type Group struct {
 	Name      core.GroupName `json:"name"`
-	CreatedAt time.Time      `json:"createdAt"`
-	CreatedBy string         `json:"createdBy"`
+	Source    string         `json:"source"`             // "local", or else the alias of the identity provider
+	CreatedAt time.Time      `json:"createdAt,omitzero"` // of a local one
+	CreatedBy string         `json:"createdBy,omitzero"`
+	FirstSeen time.Time      `json:"firstSeen,omitzero"` // when an identity provider first told of it
+	LastSeen  time.Time      `json:"lastSeen,omitzero"`  // when somebody last came to be in it by one, to the hour
+	SeenBy    core.Email     `json:"seenBy,omitzero"`    // who the first to come with it was
+	SeenAt    string         `json:"seenAt,omitzero"`    // the alias of the identity provider that told of it last
+}
+
+// GroupDetails is a group with who is in it and what they may do through it: GET /api/v1/groups/{name}.
+type GroupDetails struct {
+	Group
+	AccessRules []AccessRule  `json:"accessRules"`          // those that the caller may view, at most 500
+	Members     []GroupMember `json:"members"`              // the first page of them
+	NextMembers string        `json:"nextMembers,omitzero"` // the cursor of the next: GET /api/v1/groups/{name}/members
+}
+
+// GroupMember is a person in a group.
+type GroupMember struct {
+	ID       core.UserID `json:"id"`
+	Username core.Email  `json:"username"`
+	Enabled  bool        `json:"enabled"`
+	Given    bool        `json:"given"` // was put into it here
+	Told     bool        `json:"told"`  // is in it as their identity provider says
 }
 
 // ApplicationRequest creates an application: POST /api/v1/service-accounts, or /api/v1/apps.
@@ -79,14 +105,20 @@ type ApplicationRequest struct {
 	RedirectURIs   []string `json:"redirectUris,omitempty"`           // where people who sign in at it may be sent back to
 	PostLogoutURIs []string `json:"postLogoutRedirectUris,omitempty"` // and after they signed out
 	Public         bool     `json:"public,omitzero"`                  // it can keep no secret and gets none
+
+	JWKS   *JSONWebKeySet     `json:"jwks,omitempty"`   // public keys, at most 5, that it proves itself with (private_key_jwt, RFC 7523 §2.2)
+	Trusts []ApplicationTrust `json:"trusts,omitempty"` // which tokens of trusted issuers stand for it, at most 10
 }
 
-// ApplicationPatch enables or disables an application, or says anew where people may be sent back to: PATCH
-// /api/v1/service-accounts/{id}. What is left out stays; an empty list takes all away. The two take a request each.
+// ApplicationPatch enables or disables an application, or says anew where people may be sent back to and what it proves itself
+// with: PATCH /api/v1/service-accounts/{id}. What is left out stays; an empty list takes all away. The two take a request each.
 type ApplicationPatch struct {
 	Enabled        *bool    `json:"enabled,omitempty"`
 	RedirectURIs   []string `json:"redirectUris,omitzero"`
 	PostLogoutURIs []string `json:"postLogoutRedirectUris,omitzero"`
+
+	JWKS   *JSONWebKeySet     `json:"jwks,omitempty"`
+	Trusts []ApplicationTrust `json:"trusts,omitzero"`
 }
 
 // Application is an application, also called a service account.
@@ -100,6 +132,8 @@ type Application struct {
 	Public         bool               `json:"public"`
 	RedirectURIs   []string           `json:"redirectUris,omitempty"`
 	PostLogoutURIs []string           `json:"postLogoutRedirectUris,omitempty"`
+	JWKS           *JSONWebKeySet     `json:"jwks,omitempty"`
+	Trusts         []ApplicationTrust `json:"trusts,omitempty"`
 	CreatedBy      string             `json:"createdBy"`
 	CreatedAt      time.Time          `json:"createdAt"`
 	UpdatedAt      time.Time          `json:"updatedAt"`

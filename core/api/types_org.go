@@ -81,7 +81,7 @@ type Department struct {
 // DepartmentList is a page of departments.
 type DepartmentList struct {
 	Departments []Department `json:"departments"`
-	Next        int          `json:"next,omitzero"` // the offset of the next page; absent on the last
+	Next        string       `json:"next,omitzero"` // the parameter cursor of the next page; absent on the last
 }
 
 // ProjectRequest creates a project, or renames and moves it: POST /api/v1/org-unit/projects, PUT …/{id}.
@@ -107,7 +107,7 @@ type Project struct {
 // ProjectList is a page of projects.
 type ProjectList struct {
 	Projects []Project `json:"projects"`
-	Next     int       `json:"next,omitzero"` // the offset of the next page; absent on the last
+	Next     string    `json:"next,omitzero"` // the parameter cursor of the next page; absent on the last
 }
 
 // TenantState is a tenant's state.

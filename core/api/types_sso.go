@@ -58,6 +58,10 @@ type OIDCData struct {
 	Scopes         []string        `json:"scopes,omitempty"`                 // beside openid; default: email, profile
 	MandatoryClaim *MandatoryClaim `json:"mandatoryClaim,omitempty"`         // admit only people who have it
 	AuthMethod     string          `json:"tokenEndpointAuthMethod,omitzero"` // client_secret_basic, client_secret_post or private_key_jwt
+	// swap the provider's ID tokens for this client for tokens (grantType external_token_exchange). An ID token must
+	// carry all that is mapped, groups among it: userinfo cannot be asked. What it leaves out, the person has no more, in their
+	// other sessions and access keys too, until they sign in in a browser or with a token that has it.
+	TokenExchange bool `json:"tokenExchange,omitzero"`
 }
 
 // MandatoryClaim is a claim that people need, with one of the values.

@@ -1,10 +1,6 @@
 package api
 
-import (
-	"time"
-
-	"github.com/fleetpass/fleetpass/core"
-)
+import "time"
 
 // Settings is what a tenant's administrator may choose: GET and PUT /api/v1/tenant/settings. A PUT replaces them all.
 // Durations are in seconds.
@@ -26,29 +22,4 @@ type Key struct {
 	SignsUntil  time.Time `json:"signsUntil,omitzero"` // absent: it has no successor yet
 	RetiredAt   time.Time `json:"retiredAt,omitzero"`  // out of the JWKS from then on
 	RevokedAt   time.Time `json:"revokedAt,omitzero"`  // absent: it was not revoked
-}
-
-// AuditLog is a page of a tenant's audit log, the newest first: GET /api/v1/audit/log.
-type AuditLog struct {
-	Records []AuditRecord `json:"records"`
-	Next    string        `json:"next,omitzero"` // the parameter cursor of the next page; absent on the last
-}
-
-// AuditRecord is one act.
-type AuditRecord struct {
-	ID          string         `json:"id"`
-	At          time.Time      `json:"at"`
-	SubjectID   string         `json:"subjectId"` // who acted
-	SubjectType SubjectType    `json:"subjectType"`
-	UserID      core.UserID    `json:"userId,omitzero"`     // of a person who acted
-	HomeTenant  core.TenantID  `json:"homeTenant,omitzero"` // the actor's own, where it is another: an operator's act
-	Action      string         `json:"action"`
-	EntityType  string         `json:"entityType"`
-	EntityID    string         `json:"entityId"`
-	EntityName  string         `json:"entityName,omitzero"`
-	ScopeID     core.ScopeID   `json:"scopeId,omitzero"`
-	Result      string         `json:"result"` // Succeeded or Failed
-	Reason      string         `json:"reason,omitzero"`
-	Request     core.RequestID `json:"request,omitzero"`
-	Address     string         `json:"address,omitzero"`
 }

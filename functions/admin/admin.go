@@ -18,6 +18,7 @@ import (
 	"github.com/fleetpass/fleetpass/core/sso"
 	"github.com/fleetpass/fleetpass/core/store"
 	"github.com/fleetpass/fleetpass/core/sync"
+	"github.com/fleetpass/fleetpass/core/trust"
 )
 
 // Deps is what the function needs. All fields but BrowserBase and IssuerCA are needed.
@@ -31,6 +32,9 @@ type Deps struct {
 	Sync      *sync.Service
 	Queue     sync.Queue
 	Now       func() time.Time // UTC
+
+	// Issuers reads the keys of trusted issuers. nil: only issuers whose keys are given by hand can be trusted.
+	Issuers trust.Verifier
 
 	// Base is the URL that every tenant's issuer begins with: https://HOST, without a slash at the end.
 	Base string
@@ -48,6 +52,7 @@ func Handler(d Deps) http.Handler {
 	for _, e := range endpoints() {
 		mux.HandleFunc(e.pattern(), e.serve(&d))
 	}
+	mux.HandleFunc(documentPattern, d.serveDocument)
 	return mux
 }
 
@@ -56,5 +61,5 @@ var Paths = func() (all []string) {
 	for _, e := range endpoints() {
 		all = append(all, e.pattern())
 	}
-	return all
+	return append(all, documentPattern)
 }()

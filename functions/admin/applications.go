@@ -1,12 +1,15 @@
 package admin
 
 import (
+	"iter"
 	"strings"
+	"time"
 
 	"github.com/fleetpass/fleetpass/core"
 	"github.com/fleetpass/fleetpass/core/access"
 	"github.com/fleetpass/fleetpass/core/api"
 	"github.com/fleetpass/fleetpass/core/directory"
+	"github.com/fleetpass/fleetpass/core/store"
 )
 
 // applicationPaths are the nouns that applications are served under: the newer one, and the one before.
@@ -19,8 +22,13 @@ func createApplication(c *call) (reply, error) {
 	if err != nil {
 		return failed(err)
 	}
+	jwks, err := keySet(req.JWKS)
+	if err != nil {
+		return failed(err)
+	}
 	app, secret, err := c.Directory.CreateApplication(c.ctx, c.actor, c.tenant, directory.NewApplication{
 		Name: req.Name, Public: req.Public, RedirectURIs: req.RedirectURIs, PostLogoutURIs: req.PostLogoutURIs,
+		JWKS: jwks, Trusts: trusts(req.Trusts),
 	})
 	if err != nil {
 		return failed(applicationFields.rename(err))
@@ -39,12 +47,32 @@ func (c *call) withSecret(app directory.Application, secret string) api.Applicat
 	return w
 }
 
+// applicationTable is what lists of applications can be filtered and sorted by.
+var applicationTable = table[directory.Application]{
+	name: "applications", natural: "clientId", keyed: true,
+	fields: []field[directory.Application]{
+		textField("clientId", func(a directory.Application) string { return string(a.ID) }).search(),
+		textField("name", func(a directory.Application) string { return a.Name }).search(),
+		boolField("enabled", func(a directory.Application) bool { return a.Enabled }),
+		textField("createdBy", func(a directory.Application) string { return by(a.CreatedBy) }).search(),
+		timeField("creationTime", func(a directory.Application) time.Time { return a.CreatedAt }).also("createdAt"),
+		timeField("lastLogin", func(a directory.Application) time.Time { return a.LastLogin }),
+		timeField("lastUpdated", func(a directory.Application) time.Time { return a.UpdatedAt }).also("updatedAt"),
+	},
+}
+
 func listApplications(c *call) (reply, error) {
-	all, err := collect(c.Directory.Applications(c.ctx, c.tenant))
+	l, err := readListing(c, applicationTable)
 	if err != nil {
 		return failed(err)
 	}
-	return listed(c, all, wireApplication)
+	found, err := l.page(ranges([]store.Range{store.Applications(c.tenant)}, records(func(r store.Range) iter.Seq2[store.Record[directory.Application], error] {
+		return directory.Applications.List(c.ctx, c.DB, r)
+	})))
+	if err != nil {
+		return failed(err)
+	}
+	return answer(found, wireApplication)
 }
 
 func getApplication(c *call) (reply, error) {
@@ -60,12 +88,12 @@ func patchApplication(c *call) (reply, error) {
 	if err != nil {
 		return failed(err)
 	}
-	uris := req.RedirectURIs != nil || req.PostLogoutURIs != nil
+	means := req.RedirectURIs != nil || req.PostLogoutURIs != nil || req.JWKS != nil || req.Trusts != nil
 	switch {
-	case req.Enabled != nil && uris:
+	case req.Enabled != nil && means:
 		return failed(core.BadField("enabled", "cannot be changed together with anything else; send it alone"))
-	case uris:
-		return c.patchURIs(req)
+	case means:
+		return c.editApplication(req)
 	case req.Enabled == nil:
 		return failed(core.BadField("enabled", "is missing, and so is all else that can be changed"))
 	}
@@ -80,35 +108,45 @@ func patchApplication(c *call) (reply, error) {
 	return ok(wireApplication(app))
 }
 
-// patchURIs says where people may be sent back to, with what proves who they are.
-func (c *call) patchURIs(req api.ApplicationPatch) (reply, error) {
+// editApplication says where people may be sent back to, with what proves who they are, and what the application proves itself
+// with: as much as a new secret.
+func (c *call) editApplication(req api.ApplicationPatch) (reply, error) {
 	app, err := c.lesserApplication(access.Lasting)
 	if err != nil {
 		return failed(err)
 	}
-	if req.RedirectURIs != nil {
-		app.RedirectURIs = req.RedirectURIs
+	jwks, err := keySet(req.JWKS)
+	if err != nil {
+		return failed(err)
 	}
-	if req.PostLogoutURIs != nil {
-		app.PostLogoutURIs = req.PostLogoutURIs
-	}
-	app, err = c.Directory.SetURIs(c.ctx, c.actor, c.tenant, app.ID, app.RedirectURIs, app.PostLogoutURIs)
+	app, err = c.Directory.EditApplication(c.ctx, c.actor, c.tenant, app.ID, directory.Edit{
+		RedirectURIs: req.RedirectURIs, PostLogoutURIs: req.PostLogoutURIs, JWKS: jwks, Trusts: trusts(req.Trusts),
+	})
 	if err != nil {
 		return failed(applicationFields.rename(err))
 	}
 	return ok(wireApplication(app))
 }
 
-// rotateSecret ends the secrets of before at once: this is what is called for when one has leaked.
+// rotateSecret ends the secrets of before at once unless told otherwise: this is what is called for when one has leaked. Told
+// to, it lets them live on while their users change over.
 func rotateSecret(c *call) (reply, error) {
-	if err := c.noBody(); err != nil {
+	var req api.SecretRequest
+	if len(c.body) > 0 {
+		var err error
+		if req, err = decode[api.SecretRequest](c); err != nil {
+			return failed(err)
+		}
+	}
+	grace, err := seconds("gracePeriod", req.GracePeriod, 0, directory.MaxGrace)
+	if err != nil {
 		return failed(err)
 	}
 	app, err := c.lesserApplication(access.Lasting)
 	if err != nil {
 		return failed(err)
 	}
-	secret, err := c.Directory.RotateSecret(c.ctx, c.actor, c.tenant, app.ID, 0)
+	secret, err := c.Directory.RotateSecret(c.ctx, c.actor, c.tenant, app.ID, grace)
 	if err != nil {
 		return failed(err)
 	}
@@ -120,10 +158,13 @@ func deleteApplication(c *call) (reply, error) {
 	if err != nil {
 		return failed(err)
 	}
-	if _, err := c.Access.DeleteAllOf(c.ctx, c.actor, core.ApplicationSubject(app.ID)); err != nil {
-		return failed(err)
-	}
-	if err := c.Directory.DeleteApplication(c.ctx, c.actor, c.tenant, app.ID); err != nil {
+	err = c.retire(core.ApplicationSubject(app.ID), func() error {
+		_, err := c.Directory.SetEnabled(c.ctx, c.actor, c.tenant, app.ID, false)
+		return err
+	}, func() error {
+		return c.Directory.DeleteApplication(c.ctx, c.actor, c.tenant, app.ID)
+	})
+	if err != nil {
 		return failed(err)
 	}
 	return noContent()
@@ -151,7 +192,7 @@ func (c *call) lesserApplication(term access.Term) (directory.Application, error
 func wireApplication(a directory.Application) api.Application {
 	return api.Application{
 		ID: a.ID, Name: a.Name, ClientID: a.ID, Enabled: a.Enabled, Public: a.Public,
-		RedirectURIs: a.RedirectURIs, PostLogoutURIs: a.PostLogoutURIs,
+		RedirectURIs: a.RedirectURIs, PostLogoutURIs: a.PostLogoutURIs, JWKS: wireKeys(a.Keys), Trusts: wireTrusts(a.Trusts),
 		CreatedBy: by(a.CreatedBy), CreatedAt: a.CreatedAt, UpdatedAt: a.UpdatedAt, LastLogin: a.LastLogin,
 	}
 }

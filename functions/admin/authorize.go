@@ -3,6 +3,7 @@ package admin
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/fleetpass/fleetpass/core"
 	"github.com/fleetpass/fleetpass/core/access"
@@ -34,7 +35,7 @@ func (c *call) authenticate() error {
 	if err != nil {
 		return err
 	}
-	c.tenant, c.meta, c.user, c.app = t, in.Tenant, in.Person, in.Application
+	c.tenant, c.meta, c.user, c.app, c.key = t, in.Tenant, in.Person, in.Application, in.AccessKey
 	c.actor = trace.Actor(c.ctx, in.Actor)
 	c.actor.Address = web.Address(c.r)
 	return nil
@@ -45,6 +46,11 @@ func (c *call) authorize(n need) error {
 	switch n.in {
 	case ofOneself, byHandler:
 		return nil
+	case ofSignedIn:
+		if c.actor.Subject.Kind != core.User {
+			return fmt.Errorf("needs a person: only people have access keys: %w", core.Denied)
+		}
+		return c.bySignIn()
 	case inAccount:
 		return c.Access.Allowed(c.ctx, c.actor, n.entity, n.action, core.AccountScope(c.tenant))
 	case inScope:
@@ -83,11 +89,11 @@ func (c *call) authorizeScope(n need) error {
 	return err
 }
 
-// allowed asks for a permission in a scope. The reason of a denial names the scope, so it is told only to who may see the
+// allowed asks for a permission in a scope below the account. The reason of a denial names the scope, so it is told only to who may see the
 // scope; to anybody else who may see others of the kind, this one is not there.
 func (c *call) allowed(e policy.Entity, a policy.Action, scope core.ScopeID) error {
 	err := c.Access.Allowed(c.ctx, c.actor, e, a, scope)
-	if !errors.Is(err, core.Denied) || scope == core.AccountScope(c.tenant) {
+	if !errors.Is(err, core.Denied) {
 		return err
 	}
 	if a != policy.View && c.Access.Allowed(c.ctx, c.actor, e, policy.View, scope) == nil {
@@ -107,6 +113,44 @@ func (c *call) unseen(e policy.Entity, a policy.Action, absent error) error {
 		return lacks(e, a)
 	}
 	return absent
+}
+
+// told is what a caller is told of a refusal that is about the access rules of a scope. Its reason names the scope, so it is for
+// those who may view or change the rules there. Anybody else is told what would be said if there were no such rule, or no such
+// scope (unseen): a rule of the account looks as absent as any other one. Who wants to create a rule has named the scope, not a
+// rule, so that the reason is also for those who may view the scope; and that there is an account is no secret.
+func (c *call) told(refusal error, a policy.Action, scope core.ScopeID, unseen error) (told, err error) {
+	if !errors.Is(refusal, core.Denied) || a == policy.Create && scope == core.AccountScope(c.tenant) {
+		return refusal, nil
+	}
+	ask := access.Ask{Subject: c.actor.Subject, UserID: c.actor.UserID, Entity: policy.AccessRules, Action: a, Scope: scope}
+	view := ask
+	view.Action = policy.View
+	asks := []access.Ask{ask, view}
+	if a == policy.Create {
+		rec, err := c.Org.Scope(c.ctx, c.tenant, scope)
+		if errors.Is(err, core.NotFound) {
+			return unseen, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		view.Entity = entityOfScope[rec.Value.Kind]
+		asks = append(asks, view)
+	}
+	verdicts, err := c.Access.DecideAll(c.ctx, c.tenant, asks...)
+	if err != nil {
+		return nil, err
+	}
+	if slices.ContainsFunc(verdicts, func(v access.Verdict) bool { return v.Allowed }) {
+		return refusal, nil
+	}
+	return unseen, nil
+}
+
+// entityOfScope is what the permission to view a scope is about.
+var entityOfScope = map[core.ScopeKind]policy.Entity{
+	core.Cluster: policy.Cluster, core.Department: policy.Department, core.Project: policy.Project,
 }
 
 // holdsSomewhere asks for a permission in any scope.

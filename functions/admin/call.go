@@ -1,6 +1,8 @@
 package admin
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +25,9 @@ import (
 // maxBody bounds the body of a request, in bytes. The longest legitimate one is a cluster with a bundle of certificates.
 const maxBody = 32 << 10
 
+// reasonHeader says why a change is made, for the audit log.
+const reasonHeader = "X-Request-Reason"
+
 // maxQuery bounds the query of a request, in bytes.
 const maxQuery = 8 << 10
 
@@ -38,7 +43,9 @@ type call struct {
 	meta   org.Tenant
 	user   directory.User        // of a person
 	app    directory.Application // of an application
+	key    core.ApplicationID    // of a person whose token was made with an access key
 	params url.Values
+	body   []byte    // of the request
 	scope  org.Scope // the scope {id}, where the row of the table says inScope
 }
 
@@ -46,9 +53,20 @@ type call struct {
 type reply struct {
 	status int
 	json   any
+	raw    []byte // JSON that is there already
 	yaml   []byte
-	total  int // of a list: how many match in all
+	file   *file
+	next   string // of a list: the cursor of the next page
+	denied error  // of a batch that was carried out in part: why something was refused
+	total  int    // of a list: how many match in all
 	list   bool
+	dry    bool // nothing was changed: what a change would do
+}
+
+// file is an answer that is neither JSON nor YAML.
+type file struct {
+	media string
+	body  []byte
 }
 
 func ok(v any) (reply, error)         { return reply{status: http.StatusOK, json: v}, nil }
@@ -73,9 +91,23 @@ func (e endpoint) serve(d *Deps) http.HandlerFunc {
 			w.Header().Set("Content-Type", "application/yaml")
 			w.WriteHeader(rep.status)
 			_, _ = w.Write(rep.yaml) // the client went away; there is nobody to tell
+		case rep.file != nil:
+			w.Header().Set("Content-Type", rep.file.media)
+			if rep.next != "" {
+				w.Header().Set(api.HeaderNext, rep.next)
+			}
+			w.WriteHeader(rep.status)
+			_, _ = w.Write(rep.file.body)
+		case rep.raw != nil:
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(rep.status)
+			_, _ = w.Write(rep.raw)
 		case rep.json != nil:
-			if rep.list {
+			if rep.list && rep.total >= 0 {
 				w.Header().Set(api.HeaderTotal, strconv.Itoa(rep.total))
+			}
+			if rep.next != "" {
+				w.Header().Set(api.HeaderNext, rep.next)
 			}
 			web.JSON(w, rep.status, rep.json)
 		default:
@@ -88,39 +120,85 @@ func (c *call) run(e endpoint) (reply, error) {
 	if err := c.authenticate(); err != nil {
 		return reply{}, err
 	}
+	c.actor.Via = core.Via{Method: e.method, Path: c.r.URL.Path, Status: e.status}
+	rep, err := c.carryOut(e)
+	if denial := cmp.Or(rep.denied, err); errors.Is(denial, core.Denied) && e.method != http.MethodGet {
+		c.recordDenial(e, denial)
+	}
+	return rep, err
+}
+
+// carryOut is what is done for a caller who is known.
+func (c *call) carryOut(e endpoint) (reply, error) {
 	if err := c.authorize(e.need); err != nil {
 		return reply{}, err
 	}
 	if err := c.readQuery(e.query); err != nil {
 		return reply{}, err
 	}
-	if e.method == http.MethodGet || e.method == http.MethodDelete {
-		if err := c.noBody(); err != nil {
-			return reply{}, err
+	cond, err := readConditions(c.r, e)
+	if err != nil {
+		return reply{}, err
+	}
+	if c.actor.Reason, err = readReason(c.r); err != nil {
+		return reply{}, err
+	}
+	if err := c.readBody(e); err != nil {
+		return reply{}, err
+	}
+	if e.object != nil && (cond.match != nil || e.method == http.MethodGet) {
+		return c.conditionally(e, cond)
+	}
+	rep, err := c.readIdempotencyKey(e, c.body)
+	switch {
+	case err != nil:
+		return reply{}, err
+	case rep != nil && c.params.Get(dryRun) != "true": // which makes nothing
+		if e.need.in == byHandler { // whoever lost every right since is not shown what it made
+			if err := c.holdsSomewhere(e.need.entity, e.need.action); err != nil {
+				return reply{}, err
+			}
 		}
+		return c.once(rep, func() (reply, error) { return e.do(c) })
 	}
 	return e.do(c)
 }
 
-// decode reads the request's body, strictly.
-func decode[T any](c *call) (T, error) { return web.Decode[T](c.w, c.r, maxBody) }
-
-// noBody refuses a body where there is nothing to say, but for an empty object, which some clients always send.
-func (c *call) noBody() error {
-	data, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, maxBody))
+// readBody takes the request's body in, so that it can be read more than once. What it says, decode finds out.
+func (c *call) readBody(e endpoint) error {
+	limit := cmp.Or(e.body, maxBody)
+	data, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, int64(limit)))
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		return fmt.Errorf("the body is over %d bytes: %w", maxBody, core.TooLarge)
+		return fmt.Errorf("the body is over %d bytes: %w", limit, core.TooLarge)
 	case err != nil:
 		return core.BadField(strict.Body, "ended before it was complete")
-	case len(data) == 0:
-		return nil
 	}
-	return strict.JSON(data, maxBody, &struct{}{})
+	c.body = data
+	if e.in == nil {
+		return c.noBody()
+	}
+	return nil
 }
 
-// readQuery reads the parameters of the request. Each may be given once, but for subjectIds; one that is unknown, or that
+// decode reads the request's body, strictly.
+func decode[T any](c *call) (T, error) {
+	r := *c.r
+	r.Body = io.NopCloser(bytes.NewReader(c.body))
+	return web.Decode[T](c.w, &r, max(len(c.body), 1))
+}
+
+// noBody refuses a body where there is nothing to say, but for an empty object, which some clients always send.
+func (c *call) noBody() error {
+	if len(c.body) == 0 {
+		return nil
+	}
+	return strict.JSON(c.body, maxBody, &struct{}{})
+}
+
+// readQuery reads the parameters of the request. Each may be given once, but for subjectIds and filterBy, which may have [] behind
+// their names, as some clients write lists; one that is unknown, or that
 // the API has and this version does not understand, is refused by name and never passed over: a filter that is ignored
 // gives an answer that looks right.
 func (c *call) readQuery(known []string) error {
@@ -130,6 +208,10 @@ func (c *call) readQuery(known []string) error {
 	params, err := url.ParseQuery(c.r.URL.RawQuery)
 	if err != nil {
 		return core.BadField("query", "must be percent-encoded name=value pairs joined with &")
+	}
+	if v := params[filterBy+"[]"]; len(v) > 0 && slices.Contains(known, filterBy) {
+		params[filterBy] = append(params[filterBy], v...)
+		delete(params, filterBy+"[]")
 	}
 	names := make([]string, 0, len(params))
 	for name := range params {
@@ -146,7 +228,7 @@ func (c *call) readQuery(known []string) error {
 			return core.BadField(strings.ToValidUTF8(shown, "?"), "is not a parameter of this call, which has none")
 		case !slices.Contains(known, name):
 			return core.BadField(strings.ToValidUTF8(shown, "?"), "is not a parameter that is understood here; these are: "+strings.Join(known, ", "))
-		case len(params[name]) > 1 && name != "subjectIds":
+		case len(params[name]) > 1 && name != "subjectIds" && name != "subjectIds[]" && name != filterBy:
 			return core.BadField(name, "appears twice; give it once")
 		}
 	}
@@ -182,35 +264,19 @@ func (c *call) flag(name string) (bool, error) {
 	return false, core.BadField(name, `must be "true" or "false"`)
 }
 
-// maxOffset bounds how far into a list a caller may ask to go.
-const maxOffset = 1 << 30
+// maxOffset bounds how far into a list a caller may ask to go by number: all that is passed over is read.
+const maxOffset = maxSifted
 
 // paging reads the parameters limit and offset.
 func (c *call) paging() (limit, offset int, err error) {
 	if limit, err = c.number("limit", api.DefaultLimit, 1, api.MaxLimit); err != nil {
 		return 0, 0, err
 	}
-	offset, err = c.number("offset", 0, 0, maxOffset)
+	if offset, err = c.number("offset", 0, 0, maxPassed); err == nil && offset > maxOffset {
+		err = fmt.Errorf("offset: at most %d entries can be passed over; go on from there with the cursor that answers give, which "+
+			"goes as far as the list does: %w", maxOffset, core.Limit)
+	}
 	return limit, offset, err
-}
-
-// page cuts the part out of a list that the parameters limit and offset ask for.
-func page[T any](c *call, all []T) ([]T, error) {
-	limit, offset, err := c.paging()
-	if err != nil {
-		return nil, err
-	}
-	offset = min(offset, len(all))
-	return all[offset:min(offset+limit, len(all))], nil
-}
-
-// listed answers with a page of a list, each entry in its wire form.
-func listed[T, W any](c *call, all []T, wire func(T) W) (reply, error) {
-	part, err := page(c, all)
-	if err != nil {
-		return reply{}, err
-	}
-	return reply{status: http.StatusOK, json: each(part, wire), total: len(all), list: true}, nil
 }
 
 // each is the wire form of every entry; never nil, so that an empty list is [] on the wire.

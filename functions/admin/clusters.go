@@ -94,17 +94,44 @@ func getCluster(c *call) (reply, error) { return ok(c.wireCluster(c.scope)) }
 
 func deleteCluster(c *call) (reply, error) { return c.deleteScope(policy.Department, policy.Project) }
 
+// clusterTable is of clusters, which are in order of name. Filters do not seek by it: what a caller may view is often a list of
+// single names, among which there is nothing to seek, and there are org.MaxClusters at most.
+var clusterTable = table[org.Scope]{
+	name: "clusters", natural: "name",
+	fields: slices.Concat(scopeFields, []field[org.Scope]{
+		textField("uuid", func(s org.Scope) string { return string(s.Cluster) }),
+		textField("mode", func(s org.Scope) string { return string(reached(s).Mode) }),
+		textField("server", func(s org.Scope) string { return reached(s).Server }).search(),
+	}),
+}
+
+// reached is how a cluster is reached.
+func reached(s org.Scope) org.Reach {
+	if s.Reach == nil {
+		return org.Reach{}
+	}
+	return *s.Reach
+}
+
+// listClusters reads the names of the clusters that the caller may view and those clusters, and nothing that lies in them.
 func listClusters(c *call) (reply, error) {
-	visible, err := c.visible(policy.Cluster)
+	held, err := c.held(policy.Cluster, policy.View)
 	if err != nil {
 		return failed(err)
 	}
-	all, err := c.Org.Scopes(c.ctx, c.tenant)
+	l, err := readListing(c, clusterTable)
 	if err != nil {
 		return failed(err)
 	}
-	all = slices.DeleteFunc(all, func(sc org.Scope) bool { return sc.Kind != core.Cluster || !visible(sc) })
-	return listed(c, all, c.wireCluster)
+	names, err := c.Org.Names(c.ctx, c.tenant, org.Where{Kind: core.Cluster, Within: held})
+	if err != nil {
+		return failed(err)
+	}
+	f, err := l.page(c.named(names))
+	if err != nil {
+		return failed(err)
+	}
+	return answer(f, c.wireCluster)
 }
 
 func (c *call) wireCluster(sc org.Scope) api.Cluster {
@@ -143,9 +170,6 @@ func clusterAuthentication(c *call) (reply, error) {
 
 // reconcileCluster asks for a full look at the cluster, soon: what differs is put right as by the timer.
 func reconcileCluster(c *call) (reply, error) {
-	if err := c.noBody(); err != nil {
-		return failed(err)
-	}
 	err := c.Queue.Send(c.ctx, sync.Message{Tenant: c.tenant, Cluster: c.scope.Cluster, Full: true})
 	if err != nil {
 		return failed(err)
@@ -186,14 +210,16 @@ func (c *call) ruleState(r core.Rule) (api.AccessRuleState, error) {
 	if one, in := r.Scope.ClusterOf(); in {
 		clusters = append(clusters, one)
 	} else {
-		all, err := c.Org.Scopes(c.ctx, c.tenant)
+		account := org.Scope{ID: core.AccountScope(c.tenant), Kind: core.Account}
+		names, err := c.Org.Names(c.ctx, c.tenant, org.Where{Kind: core.Cluster, Within: []org.Scope{account}})
 		if err != nil {
 			return api.AccessRuleState{}, err
 		}
-		for _, sc := range all {
-			if sc.Kind == core.Cluster {
-				clusters = append(clusters, sc.Cluster)
+		for e, err := range c.named(names)(start{want: org.MaxClusters}) {
+			if err != nil {
+				return api.AccessRuleState{}, err
 			}
+			clusters = append(clusters, e.value.Cluster)
 		}
 	}
 	by := map[api.Phase][]core.ClusterID{}
@@ -205,12 +231,11 @@ func (c *call) ruleState(r core.Rule) (api.AccessRuleState, error) {
 		p := phase(st, core.Revision(r.ID))
 		by[p] = append(by[p], id)
 	}
-	state := api.AccessRuleState{Phase: api.PhaseReady, Message: "every cluster concerned obeys it"}
-	switch {
-	case len(by[api.PhaseNotReady]) > 0:
-		state.Phase, state.Message = api.PhaseNotReady, "a cluster has not taken it yet, and is tried again"
-	case len(by[api.PhaseCreating]) > 0:
-		state.Phase, state.Message = api.PhaseCreating, "on its way to the clusters"
+	state := stateIn(api.PhaseReady)
+	for _, p := range []api.Phase{api.PhaseCreating, api.PhaseNotReady} {
+		if len(by[p]) > 0 {
+			state = stateIn(p)
+		}
 	}
 	for _, p := range []api.Phase{api.PhaseNotReady, api.PhaseCreating, api.PhaseReady} {
 		if len(by[p]) > 0 {

@@ -3,6 +3,9 @@ package admin
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
+	"time"
 
 	"github.com/fleetpass/fleetpass/core"
 	"github.com/fleetpass/fleetpass/core/api"
@@ -11,9 +14,27 @@ import (
 	"github.com/fleetpass/fleetpass/core/sync"
 )
 
+// deadTable is of what was given up, in order of kind and id.
+var deadTable = table[sync.DeadLetter]{
+	name: "dead-letters",
+	fields: []field[sync.DeadLetter]{
+		textField("kind", func(d sync.DeadLetter) string { return string(d.Kind) }),
+		textField("clusterId", func(d sync.DeadLetter) string { id, _ := d.Cluster(); return string(id) }),
+		textField("reason", func(d sync.DeadLetter) string { return d.Reason }).search(),
+		numberField("tries", func(d sync.DeadLetter) int64 { return int64(d.Tries) }),
+		timeField("firstAt", func(d sync.DeadLetter) time.Time { return d.First }),
+		timeField("lastAt", func(d sync.DeadLetter) time.Time { return d.Last }),
+		boolField("replayable", sync.DeadLetter.Replayable),
+	},
+}
+
 // listDeadLetters is what was given up: of the clusters that the caller may view, and of the account to who may view all.
 func listDeadLetters(c *call) (reply, error) {
 	visible, err := c.visible(policy.Cluster)
+	if err != nil {
+		return failed(err)
+	}
+	l, err := readListing(c, deadTable)
 	if err != nil {
 		return failed(err)
 	}
@@ -21,8 +42,15 @@ func listDeadLetters(c *call) (reply, error) {
 	if err != nil {
 		return failed(err)
 	}
-	return listed(c, all, wireDeadLetter)
+	slices.SortFunc(all, func(a, b sync.DeadLetter) int { return strings.Compare(deadPlace(a), deadPlace(b)) })
+	f, err := l.page(inMemory(all, deadPlace))
+	if err != nil {
+		return failed(err)
+	}
+	return answer(f, wireDeadLetter)
 }
+
+func deadPlace(d sync.DeadLetter) string { return string(d.Kind) + "/" + d.ID }
 
 // deadLetters reads those that are about scopes which the caller may see, or whatever else in asks.
 func (c *call) deadLetters(in func(org.Scope) bool) ([]sync.DeadLetter, error) {
@@ -64,9 +92,6 @@ func (c *call) deadLetter() (d sync.DeadLetter, err error) {
 }
 
 func replayDeadLetter(c *call) (reply, error) {
-	if err := c.noBody(); err != nil {
-		return failed(err)
-	}
 	d, err := c.deadLetter()
 	if err != nil {
 		return failed(err)
@@ -80,9 +105,6 @@ func replayDeadLetter(c *call) (reply, error) {
 // replayDeadLetters has what the caller may edit tried again, at most api.MaxReplay of them. One that changes meanwhile has
 // failed anew, or gone well, and is left.
 func replayDeadLetters(c *call) (reply, error) {
-	if err := c.noBody(); err != nil {
-		return failed(err)
-	}
 	editable, err := c.within(policy.Cluster, policy.Edit)
 	if err != nil {
 		return failed(err)

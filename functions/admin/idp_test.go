@@ -195,7 +195,7 @@ func TestIdPs(t *testing.T) {
 	var told []string
 	for _, r := range post[api.AuditLog](w, admin, "GET", "/audit/log?limit=500", nil, 200).Records {
 		if r.EntityType == audit.EntityIdentityProvider {
-			told = append(told, r.Action+" "+r.EntityName+" by "+r.SubjectID)
+			told = append(told, r.Action+" "+r.EntityName+" by "+r.Subject)
 		}
 	}
 	if len(told) < 8 || !slices.Contains(told, "create acme-okta by admin@acme.test") || !slices.Contains(told, "delete cluster by admin@acme.test") {

@@ -11,7 +11,6 @@ import (
 	"github.com/fleetpass/fleetpass/core/api"
 	"github.com/fleetpass/fleetpass/core/policy"
 	"github.com/fleetpass/fleetpass/core/sso"
-	"github.com/fleetpass/fleetpass/core/web"
 )
 
 // maxIdPBody bounds the body of the two calls that may carry a metadata document, in bytes: MaxMetadataXML characters, each
@@ -26,7 +25,7 @@ func (c *call) lasting() error {
 
 // decodeIdP reads a connection as it shall be.
 func (c *call) decodeIdP() (sso.New, error) {
-	req, err := web.Decode[api.IdPRequest](c.w, c.r, maxIdPBody)
+	req, err := decode[api.IdPRequest](c)
 	if err != nil {
 		return sso.New{}, err
 	}
@@ -63,6 +62,7 @@ func (c *call) decodeIdP() (sso.New, error) {
 		o := req.OIDC
 		n.OIDC = &sso.NewOIDC{
 			DiscoveryURL: o.DiscoveryURL, ClientID: o.ClientID, ClientSecret: o.ClientSecret, Auth: sso.ClientAuth(o.AuthMethod), Scopes: o.Scopes,
+			TokenExchange: o.TokenExchange,
 		}
 		if m := o.MandatoryClaim; m != nil {
 			n.OIDC.MandatoryClaim = &sso.MandatoryClaim{Claim: m.Claim, Values: m.Values}
@@ -193,7 +193,7 @@ func putMappers(c *call) (reply, error) {
 
 // rotateIdPKeys publishes another key of ours beside the present one, or ends the rollover that the same call began.
 func rotateIdPKeys(c *call) (reply, error) {
-	alias, err := c.bareAlias()
+	alias, err := c.alias()
 	if err != nil {
 		return failed(err)
 	}
@@ -205,7 +205,7 @@ func rotateIdPKeys(c *call) (reply, error) {
 }
 
 func refreshIdP(c *call) (reply, error) {
-	alias, err := c.bareAlias()
+	alias, err := c.alias()
 	if err != nil {
 		return failed(err)
 	}
@@ -218,7 +218,7 @@ func refreshIdP(c *call) (reply, error) {
 
 // testIdP makes a link that an administrator opens in a browser, to sign in without anything being changed.
 func testIdP(c *call) (reply, error) {
-	alias, err := c.bareAlias()
+	alias, err := c.alias()
 	if err != nil {
 		return failed(err)
 	}
@@ -236,14 +236,6 @@ func (c *call) alias() (sso.Alias, error) {
 		return "", fmt.Errorf("identity provider {alias}: %w", core.NotFound)
 	}
 	return sso.Alias(a), nil
-}
-
-// bareAlias is the alias of a call that says nothing else.
-func (c *call) bareAlias() (sso.Alias, error) {
-	if err := c.noBody(); err != nil {
-		return "", err
-	}
-	return c.alias()
 }
 
 // connection is the connection {alias}.
@@ -274,6 +266,9 @@ func putUserIdP(c *call) (reply, error) {
 		return failed(core.BadField("alias", `is missing; give the alias of an identity provider, or "" to make the person local`))
 	}
 	u, err := c.lesser(access.Lasting)
+	if err == nil {
+		err = c.notOneselfByKey(u)
+	}
 	if err != nil {
 		return failed(err)
 	}

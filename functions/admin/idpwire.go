@@ -69,7 +69,7 @@ func wireSAML(s sso.SAMLSettings, us sso.Addresses) *api.SAMLState {
 
 func wireOIDC(o sso.OIDCSettings) *api.OIDCState {
 	w := &api.OIDCState{
-		OIDCData: api.OIDCData{ClientID: o.ClientID, DiscoveryURL: o.DiscoveryURL, Scopes: o.Scopes, AuthMethod: string(o.Auth)},
+		OIDCData: api.OIDCData{ClientID: o.ClientID, DiscoveryURL: o.DiscoveryURL, Scopes: o.Scopes, AuthMethod: string(o.Auth), TokenExchange: o.TokenExchange},
 		Issuer:   o.Provider.Issuer,
 	}
 	if m := o.MandatoryClaim; m != nil {

@@ -1,9 +1,9 @@
 package admin
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
-	"net/http"
 	"strconv"
 	"strings"
 
@@ -13,44 +13,66 @@ import (
 	"github.com/fleetpass/fleetpass/core/policy"
 )
 
-// ruleFilters are the parameters of the list of access rules. The original has more; they are refused by name until they
-// are built.
-var ruleFilters = []string{"limit", "offset", "subjectType", "subjectIds", "scopeId", "clusterId"}
-
-// maxSubjectIDs is how many subjects one list may be asked for.
-const maxSubjectIDs = 100
-
 func createRule(c *call) (reply, error) {
 	req, err := decode[api.AccessRuleRequest](c)
 	if err != nil {
 		return failed(err)
 	}
-	kind, known := req.SubjectType.Kind()
-	if !known {
-		return failed(core.BadField("subjectType", "must be user, group, service-account or app"))
-	}
-	if req.SubjectID == "" {
-		return failed(core.BadField("subjectId", "must name the subject: an e-mail, a group or a client id"))
-	}
-	scopeKind, known := req.ScopeType.Kind()
-	if !known || req.ScopeType == api.ScopeSystem && c.tenant != core.SystemTenant {
-		return failed(core.BadField("scopeType", "must be tenant, cluster, department or project"))
-	}
-	if cluster, _ := req.ScopeID.ClusterOf(); req.ClusterID != "" && req.ClusterID != cluster {
-		return failed(core.BadField("clusterId", "must be the cluster that the scope lies in, or be left out"))
-	}
-	rule, err := c.Access.Create(c.ctx, c.actor, access.NewRule{
-		Subject: core.Subject{Kind: kind, ID: req.SubjectID}, Role: req.RoleID,
-		Scope: req.ScopeID, ScopeKind: scopeKind, ExpiresAt: req.ExpiresAt, Reason: req.Reason,
-	})
+	n, err := c.newRule(req)
 	if err != nil {
 		return failed(err)
+	}
+	refused := func(err error) (reply, error) {
+		// Who may create rules nowhere hears the same whatever the scope is. It is asked only now, since it costs reads.
+		if errors.Is(err, core.NotFound) || errors.Is(err, core.Denied) {
+			if nowhere := c.holdsSomewhere(policy.AccessRules, policy.Create); nowhere != nil {
+				return failed(nowhere)
+			}
+		}
+		told, failure := c.told(err, policy.Create, n.Scope, errUnseenScope)
+		return reply{denied: err}, cmp.Or(failure, told) // what looks absent was refused all the same
+	}
+	if dry, err := c.flag(dryRun); err != nil {
+		return failed(err)
+	} else if dry {
+		rep, err := c.previewRules([]access.NewRule{n}, nil)
+		if err != nil {
+			return refused(err)
+		}
+		return rep, nil
+	}
+	rule, err := c.Access.Create(c.ctx, c.actor, n)
+	if err != nil {
+		return refused(err)
 	}
 	wire, err := c.oneRule(rule)
 	if err != nil {
 		return failed(err)
 	}
 	return created(wire)
+}
+
+// newRule reads what rule is wanted. It asks nothing of the store.
+func (c *call) newRule(req api.AccessRuleRequest) (access.NewRule, error) {
+	none := access.NewRule{}
+	kind, known := req.SubjectType.Kind()
+	if !known {
+		return none, core.BadField("subjectType", "must be user, group, service-account or app")
+	}
+	if req.SubjectID == "" {
+		return none, core.BadField("subjectId", "must name the subject: an e-mail, a group or a client id")
+	}
+	scopeKind, known := req.ScopeType.Kind()
+	if !known || req.ScopeType == api.ScopeSystem && c.tenant != core.SystemTenant {
+		return none, core.BadField("scopeType", "must be tenant, cluster, department or project")
+	}
+	if cluster, _ := req.ScopeID.ClusterOf(); req.ClusterID != "" && req.ClusterID != cluster {
+		return none, core.BadField("clusterId", "must be the cluster that the scope lies in, or be left out")
+	}
+	return access.NewRule{
+		Subject: core.Subject{Kind: kind, ID: req.SubjectID}, Role: req.RoleID,
+		Scope: req.ScopeID, ScopeKind: scopeKind, ExpiresAt: req.ExpiresAt, Reason: req.Reason,
+	}, nil
 }
 
 func getRule(c *call) (reply, error) {
@@ -70,6 +92,11 @@ func deleteRule(c *call) (reply, error) {
 	if err != nil {
 		return failed(err)
 	}
+	if dry, err := c.flag(dryRun); err != nil {
+		return failed(err)
+	} else if dry {
+		return c.previewRules(nil, []core.RuleID{rule.ID})
+	}
 	if err := c.Access.Delete(c.ctx, c.actor, rule.ID); err != nil {
 		return failed(err)
 	}
@@ -77,7 +104,7 @@ func deleteRule(c *call) (reply, error) {
 }
 
 // rule reads the rule {id}, if the caller holds the permission in its scope. Rules are numbered through, so what must not be
-// seen looks absent: else anybody could count them.
+// seen looks absent, wherever it is: else anybody could count them, those of the account's administrators among them.
 func (c *call) rule(a policy.Action) (core.Rule, error) {
 	none := core.Rule{}
 	if err := c.holdsSomewhere(policy.AccessRules, a); err != nil {
@@ -90,127 +117,18 @@ func (c *call) rule(a policy.Action) (core.Rule, error) {
 		return none, absent
 	}
 	rule, err := c.Access.Get(c.ctx, c.tenant, core.RuleID(id))
+	if err == nil && !rule.Live(c.now) {
+		err = absent
+	}
 	if err == nil {
-		err = c.allowed(policy.AccessRules, a, rule.Scope)
+		var failure error
+		err, failure = c.told(c.Access.Allowed(c.ctx, c.actor, policy.AccessRules, a, rule.Scope), a, rule.Scope, absent)
+		err = cmp.Or(failure, err)
 	}
 	if errors.Is(err, core.NotFound) {
 		err = absent
 	}
 	return rule, err
-}
-
-func listRules(c *call) (reply, error) {
-	q, err := c.ruleQuery()
-	if err != nil {
-		return failed(err)
-	}
-	found, err := c.Access.List(c.ctx, c.actor, q)
-	if err != nil {
-		return failed(err)
-	}
-	return c.ruleList(found.Rules, found.Total)
-}
-
-func countRules(c *call) (reply, error) {
-	q, err := c.ruleQuery()
-	if err != nil {
-		return failed(err)
-	}
-	q.Offset, q.Limit = 0, 1
-	found, err := c.Access.List(c.ctx, c.actor, q)
-	if err != nil {
-		return failed(err)
-	}
-	return ok(api.Count{Count: found.Total})
-}
-
-// ruleQuery reads the filters. A subject's id without a type is looked for among all types.
-func (c *call) ruleQuery() (q access.Query, err error) {
-	if err := c.holdsSomewhere(policy.AccessRules, policy.View); err != nil {
-		return q, err
-	}
-	if q.Limit, q.Offset, err = c.paging(); err != nil {
-		return q, err
-	}
-	kinds := []core.SubjectKind{core.User, core.Group, core.Application}
-	if c.params.Has("subjectType") {
-		kind, known := api.SubjectType(c.params.Get("subjectType")).Kind()
-		if !known {
-			return q, core.BadField("subjectType", "must be user, group, service-account or app")
-		}
-		q.SubjectKind, kinds = kind, []core.SubjectKind{kind}
-	}
-	for _, v := range c.params["subjectIds"] {
-		for _, id := range subjectIDs(v) {
-			if id == "" || len(id) > 256 || len(q.Subjects) >= maxSubjectIDs*len(kinds) {
-				return q, core.BadField("subjectIds", fmt.Sprintf("must be 1 to %d ids, none of them empty", maxSubjectIDs))
-			}
-			for _, k := range kinds {
-				q.Subjects = append(q.Subjects, canonical(k, id))
-			}
-		}
-	}
-	if q.Scope, err = scopeParam[core.ScopeID](c, "scopeId"); err != nil {
-		return q, err
-	}
-	q.Cluster, err = scopeParam[core.ClusterID](c, "clusterId")
-	return q, err
-}
-
-// subjectIDs reads a value of subjectIds: one id, or several joined with commas. A group's name may hold a comma, so the
-// whole value is looked for too.
-func subjectIDs(v string) []string {
-	parts := strings.Split(v, ",")
-	if len(parts) == 1 {
-		return parts
-	}
-	return append(parts, v)
-}
-
-// canonical is the form in which rules keep a subject. What cannot be a name stays as it is, and matches nothing.
-func canonical(k core.SubjectKind, id string) core.Subject {
-	switch k {
-	case core.User:
-		if e, err := core.ParseEmail("", id); err == nil {
-			return core.UserSubject(e)
-		}
-	case core.Group:
-		if g, err := core.ParseGroupName("", id); err == nil {
-			return core.GroupSubject(g)
-		}
-	}
-	return core.Subject{Kind: k, ID: id}
-}
-
-// scopeParam is a parameter that is an id; absent, it is empty.
-func scopeParam[T ~string](c *call, name string) (T, error) {
-	v := c.params.Get(name)
-	if c.params.Has(name) && (v == "" || len(v) > 100) {
-		return "", core.BadField(name, "must be an id")
-	}
-	return T(v), nil
-}
-
-func myRules(c *call) (reply, error) {
-	mine, err := c.Access.Mine(c.ctx, c.actor)
-	if err != nil {
-		return failed(err)
-	}
-	part, err := page(c, mine)
-	if err != nil {
-		return failed(err)
-	}
-	return c.ruleList(part, len(mine))
-}
-
-func (c *call) ruleList(rules []core.Rule, total int) (reply, error) {
-	names, err := c.scopeNames(rules)
-	if err != nil {
-		return failed(err)
-	}
-	list := api.AccessRuleList{TotalRecords: total, DisplayRecords: len(rules)}
-	list.AccessRules = each(rules, func(r core.Rule) api.AccessRule { return c.wireRule(r, names) })
-	return reply{status: http.StatusOK, json: list, total: total, list: true}, nil
 }
 
 func (c *call) wireRule(r core.Rule, names map[core.ScopeID]string) api.AccessRule {

@@ -4,8 +4,9 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"net/http"
+	"iter"
 	"slices"
+	"time"
 
 	"github.com/fleetpass/fleetpass/core"
 	"github.com/fleetpass/fleetpass/core/api"
@@ -14,7 +15,8 @@ import (
 	"github.com/fleetpass/fleetpass/core/store"
 )
 
-var scopeFilters = []string{"limit", "offset", "clusterId"}
+// scopeFilters are the parameters of the lists of departments and of projects.
+var scopeFilters = append([]string{"clusterId"}, listParams...)
 
 func createDepartment(c *call) (reply, error) {
 	req, err := decode[api.DepartmentRequest](c)
@@ -175,55 +177,77 @@ func (c *call) deleteScope(below ...policy.Entity) (reply, error) {
 	return noContent()
 }
 
+// scopeTable is of departments and projects. Their order is that of the parents' ids, and below one parent of the names.
+func scopeTable(name string) table[org.Scope] {
+	return table[org.Scope]{name: name, fields: slices.Concat(scopeFields, []field[org.Scope]{
+		textField("clusterId", func(s org.Scope) string { return string(s.Cluster) }),
+		textField("parentId", func(s org.Scope) string { return string(s.Parent) }),
+		textField("requestedNamespace", func(s org.Scope) string { return string(s.Namespace) }).search(),
+	})}
+}
+
+var (
+	departmentTable, projectTable = scopeTable("departments"), scopeTable("projects")
+
+	scopeFields = []field[org.Scope]{
+		textField("name", func(s org.Scope) string { return s.Name }).search(),
+		textField("createdBy", func(s org.Scope) string { return by(s.CreatedBy) }),
+		timeField("creationTime", func(s org.Scope) time.Time { return s.CreatedAt }).also("createdAt"),
+		timeField("lastUpdated", func(s org.Scope) time.Time { return s.UpdatedAt }).also("updatedAt"),
+	}
+)
+
 func listDepartments(c *call) (reply, error) {
-	part, next, total, err := c.scopesOf(core.Department, policy.Department)
+	f, err := c.scopesOf(core.Department, policy.Department, departmentTable)
 	if err != nil {
 		return failed(err)
 	}
-	return reply{status: http.StatusOK, total: total, list: true,
-		json: api.DepartmentList{Departments: each(part, wireDepartment), Next: next}}, nil
+	rep, err := answer(f, wireDepartment)
+	rep.json = api.DepartmentList{Departments: each(f.values, wireDepartment), Next: f.next}
+	return rep, err
 }
 
 func listProjects(c *call) (reply, error) {
-	part, next, total, err := c.scopesOf(core.Project, policy.Project)
+	f, err := c.scopesOf(core.Project, policy.Project, projectTable)
 	if err != nil {
 		return failed(err)
 	}
-	return reply{status: http.StatusOK, total: total, list: true,
-		json: api.ProjectList{Projects: each(part, wireProject), Next: next}}, nil
+	rep, err := answer(f, wireProject)
+	rep.json = api.ProjectList{Projects: each(f.values, wireProject), Next: f.next}
+	return rep, err
 }
 
-// scopesOf is a page of the scopes of a kind that the caller may view, with the offset of the next page, if there is one,
-// and how many there are in all.
-func (c *call) scopesOf(k core.ScopeKind, e policy.Entity) (part []org.Scope, next, total int, err error) {
-	visible, err := c.visible(e)
+// scopesOf is a page of the scopes of a kind that the caller may view. It reads the names of those alone.
+func (c *call) scopesOf(k core.ScopeKind, e policy.Entity, t table[org.Scope]) (none found[org.Scope], err error) {
+	held, err := c.held(e, policy.View)
 	if err != nil {
-		return nil, 0, 0, err
+		return none, err
 	}
-	cluster, err := scopeParam[core.ClusterID](c, "clusterId")
+	w := org.Where{Kind: k, Within: held}
+	if w.Cluster, err = scopeParam[core.ClusterID](c, "clusterId"); err != nil {
+		return none, err
+	}
+	l, err := readListing(c, t)
 	if err != nil {
-		return nil, 0, 0, err
+		return none, err
 	}
-	limit, offset, err := c.paging()
+	direct := func(cond condition[org.Scope]) bool {
+		return cond.name == "parentId" && cond.op == equal && cond.want.text != ""
+	}
+	if i := slices.IndexFunc(l.conditions, direct); i >= 0 { // the index serves it
+		w.Parent = core.ScopeID(l.conditions[i].want.text)
+		l.conditions = slices.Delete(l.conditions, i, i+1)
+	}
+	names, err := c.Org.Names(c.ctx, c.tenant, w)
 	if err != nil {
-		return nil, 0, 0, err
+		return none, err
 	}
-	var all []org.Scope
-	if cluster != "" {
-		all, err = c.Org.ScopesOf(c.ctx, c.tenant, cluster)
-	} else {
-		all, err = c.Org.Scopes(c.ctx, c.tenant)
-	}
-	if err != nil {
-		return nil, 0, 0, err
-	}
-	all = slices.DeleteFunc(all, func(sc org.Scope) bool { return sc.Kind != k || !visible(sc) })
-	offset = min(offset, len(all))
-	end := min(offset+limit, len(all))
-	if end < len(all) {
-		next = end
-	}
-	return all[offset:end], next, len(all), nil
+	return l.page(c.named(names))
+}
+
+// named is the source of the scopes of an index of names.
+func (c *call) named(n *org.Names) source[org.Scope] {
+	return ranges(n.Parts, records(func(r store.Range) iter.Seq2[store.Record[org.Scope], error] { return n.List(c.ctx, r) }))
 }
 
 // visible says which scopes the caller may view as the entity. Who may view none is denied: an empty list would look as
@@ -232,14 +256,21 @@ func (c *call) visible(e policy.Entity) (func(org.Scope) bool, error) {
 	return c.within(e, policy.View)
 }
 
+// held is the scopes in which the caller was given a permission, which it then holds in all that lies in them, too. Who
+// holds it nowhere is denied.
+func (c *call) held(e policy.Entity, a policy.Action) ([]org.Scope, error) {
+	held, err := c.Access.PermittedScopes(c.ctx, c.tenant, c.actor.Subject, e, a)
+	if err == nil && len(held) == 0 {
+		err = lacks(e, a)
+	}
+	return held, err
+}
+
 // within says of a scope whether the caller holds a permission there. Who holds it nowhere is denied.
 func (c *call) within(e policy.Entity, a policy.Action) (func(org.Scope) bool, error) {
-	held, err := c.Access.PermittedScopes(c.ctx, c.tenant, c.actor.Subject, e, a)
+	held, err := c.held(e, a)
 	if err != nil {
 		return nil, err
-	}
-	if len(held) == 0 {
-		return nil, lacks(e, a)
 	}
 	within := map[core.ScopeID]bool{}
 	for _, sc := range held {

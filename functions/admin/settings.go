@@ -19,8 +19,8 @@ func putSettings(c *call) (reply, error) {
 	}
 	t, err := c.Org.UpdateSettings(c.ctx, c.actor, c.tenant, func(_ *string, set *org.Settings) {
 		*set = org.Settings{
-			IdleTimeout: seconds(req.IdleTimeout), AbsoluteLifetime: seconds(req.AbsoluteLifetime),
-			AccessTokenLife: seconds(req.AccessTokenLife), ClusterTokenLife: seconds(req.ClusterTokenLife),
+			IdleTimeout: settingSeconds(req.IdleTimeout), AbsoluteLifetime: settingSeconds(req.AbsoluteLifetime),
+			AccessTokenLife: settingSeconds(req.AccessTokenLife), ClusterTokenLife: settingSeconds(req.ClusterTokenLife),
 			PasswordGrant: req.PasswordGrant, Security: set.Security, // which has calls of its own: putSecurity
 		}
 	})
@@ -30,8 +30,8 @@ func putSettings(c *call) (reply, error) {
 	return ok(wireSettings(t.Settings))
 }
 
-// seconds is a duration of whole seconds. What is too long to be one, and would come out as another, is none.
-func seconds(n int64) time.Duration {
+// settingSeconds is a duration of whole seconds. What is too long to be one, and would come out as another, is none.
+func settingSeconds(n int64) time.Duration {
 	if n < 0 || n > int64(365*24*time.Hour/time.Second) {
 		return 0
 	}
@@ -56,9 +56,6 @@ func listKeys(c *call) (reply, error) {
 
 // revokeKey is for a key that leaked: whatever it signed is refused from now on, be it the caller's own token.
 func revokeKey(c *call) (reply, error) {
-	if err := c.noBody(); err != nil {
-		return failed(err)
-	}
 	kid, err := c.id("key")
 	if err != nil {
 		return failed(err)

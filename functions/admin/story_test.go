@@ -213,8 +213,8 @@ func TestDelegation(t *testing.T) {
 	}{
 		{"a researcher in a project of the department", give(policy.L1Researcher, mine.ID, api.ScopeProject), 201},
 		{"a viewer in the department", give(policy.Viewer, mine.Parent, api.ScopeDepartment), 201},
-		{"a researcher in another department's project", give(policy.L1Researcher, other.ID, api.ScopeProject), 403},
-		{"a researcher in the cluster", give(policy.L1Researcher, core.ClusterScope(mine.Cluster), api.ScopeCluster), 403},
+		{"a researcher in another department's project", give(policy.L1Researcher, other.ID, api.ScopeProject), 404},
+		{"a researcher in the cluster", give(policy.L1Researcher, core.ClusterScope(mine.Cluster), api.ScopeCluster), 404},
 		{"a researcher in the account", give(policy.L1Researcher, core.AccountScope(acme), api.ScopeTenant), 403},
 		{"a System administrator in the department", give(policy.SystemAdministrator, mine.Parent, api.ScopeDepartment), 403},
 		{"in another tenant's account", give(policy.L1Researcher, core.AccountScope(globex), api.ScopeTenant), 404},
@@ -469,18 +469,22 @@ func TestPaging(t *testing.T) {
 		for _, g := range into[[]api.Group](t, rec) {
 			got = append(got, g.Name)
 		}
-		if !slices.Equal(got, tt.want) || rec.Header().Get(api.HeaderTotal) != "5" {
+		total := "5"
+		if tt.query == "?limit=2" { // there is more, and nobody counted it
+			total = ""
+		}
+		if !slices.Equal(got, tt.want) || rec.Header().Get(api.HeaderTotal) != total {
 			t.Errorf("%s: %v of %s, want %v", tt.query, got, rec.Header().Get(api.HeaderTotal), tt.want)
 		}
 	}
 	w.project(acme)
 	w.project(acme)
 	list := into[api.ProjectList](t, w.as(admin, "GET", "/org-unit/projects?limit=1", "").want(t, 200))
-	if len(list.Projects) != 1 || list.Next != 1 {
+	if len(list.Projects) != 1 || list.Next == "" {
 		t.Errorf("projects: %+v", list)
 	}
 	list = into[api.ProjectList](t, w.as(admin, "GET", "/org-unit/projects?limit=1&offset=1", "").want(t, 200))
-	if len(list.Projects) != 1 || list.Next != 0 {
+	if len(list.Projects) != 1 || list.Next != "" {
 		t.Errorf("projects: %+v", list)
 	}
 }

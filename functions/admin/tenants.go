@@ -3,6 +3,8 @@ package admin
 import (
 	"cmp"
 	"fmt"
+	"iter"
+	"time"
 
 	"github.com/fleetpass/fleetpass/core"
 	"github.com/fleetpass/fleetpass/core/access"
@@ -34,9 +36,6 @@ func (c *call) welcomeLink(t core.TenantID, token string) string {
 
 // welcomeTenant makes another welcome link, for a tenant whose first one ran out, or that lost its last administrator.
 func welcomeTenant(c *call) (reply, error) {
-	if err := c.noBody(); err != nil {
-		return failed(err)
-	}
 	e, err := c.entry()
 	if err != nil {
 		return failed(err)
@@ -54,12 +53,29 @@ func welcomeTenant(c *call) (reply, error) {
 	return ok(w)
 }
 
+// tenantTable is of tenants, which are in order of id.
+var tenantTable = table[org.Entry]{
+	name: "tenants", natural: "id", keyed: true,
+	fields: []field[org.Entry]{
+		textField("id", func(e org.Entry) string { return string(e.ID) }).search(),
+		textField("name", func(e org.Entry) string { return e.Name }).search(),
+		textField("state", func(e org.Entry) string { return string(e.State) }),
+		timeField("creationTime", func(e org.Entry) time.Time { return e.CreatedAt }).also("createdAt"),
+	},
+}
+
 func listTenants(c *call) (reply, error) {
-	all, err := collect(c.Org.Tenants(c.ctx))
+	l, err := readListing(c, tenantTable)
 	if err != nil {
 		return failed(err)
 	}
-	return listed(c, all, wireTenant)
+	f, err := l.page(ranges([]store.Range{store.TenantEntries()}, records(func(r store.Range) iter.Seq2[store.Record[org.Entry], error] {
+		return entries.List(c.ctx, c.DB, r)
+	})))
+	if err != nil {
+		return failed(err)
+	}
+	return answer(f, wireTenant)
 }
 
 func getTenant(c *call) (reply, error) {

@@ -16,9 +16,6 @@ func listTraces(c *call) (reply, error) {
 	}
 	const fix = "must be the next of an answer, as it came"
 	before := c.params.Get("cursor")
-	if c.params.Has("cursor") && before == "" {
-		return failed(core.BadField("cursor", fix))
-	}
 	found, next, err := c.SSO.Traces(c.ctx, c.tenant, limit, before)
 	if f, wrong := errors.AsType[*core.FieldError](err); wrong && f.Field == "before" { // the cursor is a trace's ID
 		err = core.BadField("cursor", fix)

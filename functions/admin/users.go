@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"strings"
+	"time"
 
 	"github.com/fleetpass/fleetpass/core"
 	"github.com/fleetpass/fleetpass/core/access"
@@ -40,12 +42,34 @@ func createUser(c *call) (reply, error) {
 	return created(api.NewUser{ID: u.ID, Username: u.Email, TempPassword: temporary})
 }
 
+// userTable is of people, who are in order of e-mail.
+var userTable = table[directory.User]{
+	name: "users", natural: "username", keyed: true,
+	fields: []field[directory.User]{
+		textField("username", func(u directory.User) string { return string(u.Email) }).spelt(strings.ToLower).search(),
+		textField("firstName", func(u directory.User) string { return u.FirstName }).search(),
+		textField("lastName", func(u directory.User) string { return u.LastName }).search(),
+		textField("createdBy", func(u directory.User) string { return by(u.CreatedBy) }),
+		timeField("lastLogin", func(u directory.User) time.Time { return u.LastLogin }),
+		timeField("creationTime", func(u directory.User) time.Time { return u.CreatedAt }).also("createdAt"),
+		timeField("lastUpdated", func(u directory.User) time.Time { return u.UpdatedAt }).also("updatedAt"),
+		boolField("isLocal", func(u directory.User) bool { return u.Local }),
+		boolField("enabled", func(u directory.User) bool { return !u.Disabled }),
+	},
+}
+
 func listUsers(c *call) (reply, error) {
-	all, err := collect(c.Directory.Users(c.ctx, c.tenant))
+	l, err := readListing(c, userTable)
 	if err != nil {
 		return failed(err)
 	}
-	return listed(c, all, wireUser)
+	f, err := l.page(ranges([]store.Range{store.Users(c.tenant)}, records(func(r store.Range) iter.Seq2[store.Record[directory.User], error] {
+		return c.Directory.UsersIn(c.ctx, r)
+	})))
+	if err != nil {
+		return failed(err)
+	}
+	return answer(f, wireUser)
 }
 
 func getUser(c *call) (reply, error) {
@@ -119,26 +143,53 @@ func number(is, to *int64) *int64 {
 	return to
 }
 
-// deleteUser takes the person's rules first, so that whoever has the e-mail later does not find them waiting.
 func deleteUser(c *call) (reply, error) {
 	u, err := c.lesser(access.Now)
 	if err != nil {
 		return failed(err)
 	}
-	if _, err := c.Access.DeleteAllOf(c.ctx, c.actor, core.UserSubject(u.Email)); err != nil {
-		return failed(err)
-	}
-	if err := c.Directory.DeleteUser(c.ctx, c.actor, c.tenant, u.Email); err != nil {
+	err = c.retire(core.UserSubject(u.Email), func() error {
+		_, err := c.Directory.Disable(c.ctx, c.actor, c.tenant, u.Email)
+		return err
+	}, func() error {
+		return c.Directory.DeleteUser(c.ctx, c.actor, c.tenant, u.Email)
+	})
+	if err != nil {
 		return failed(err)
 	}
 	return noContent()
 }
 
-func resetPassword(c *call) (reply, error) {
-	if err := c.noBody(); err != nil {
-		return failed(err)
+// retire takes a subject away, and its rules, so that whoever has the name later does not find them waiting. They do not fit
+// into one commit. A subject that holds rules is therefore disabled first: that commit is the one that answers for If-Match,
+// before anything is lost, and what follows is free of it. Whatever fails from there on leaves a subject that can do nothing,
+// whose name nobody else can take, and which the same call takes away when it is made again. One without rules, which loses
+// nothing but itself, goes at once; what it was given meanwhile is taken behind it.
+func (c *call) retire(who core.Subject, disable, remove func() error) error {
+	held, err := c.Access.ForSubjects(c.ctx, c.tenant, who)
+	if err != nil {
+		return err
 	}
+	if len(held) > 0 {
+		if err := disable(); err != nil {
+			return err
+		}
+		if _, err := c.Access.DeleteAllOf(c.ctx, c.actor, who); err != nil {
+			return err
+		}
+	}
+	if err := remove(); err != nil {
+		return err
+	}
+	_, err = c.Access.DeleteAllOf(c.ctx, c.actor, who)
+	return err
+}
+
+func resetPassword(c *call) (reply, error) {
 	u, err := c.lesser(access.Lasting)
+	if err == nil {
+		err = c.notOneselfByKey(u)
+	}
 	if err != nil {
 		return failed(err)
 	}
@@ -150,9 +201,6 @@ func resetPassword(c *call) (reply, error) {
 }
 
 func forceLogout(c *call) (reply, error) {
-	if err := c.noBody(); err != nil {
-		return failed(err)
-	}
 	u, err := c.person()
 	if err != nil {
 		return failed(err)
@@ -182,12 +230,7 @@ func (c *call) lesser(term access.Term) (directory.User, error) {
 	if err != nil {
 		return u, err
 	}
-	for _, g := range u.AllGroups() {
-		if err := c.outranks(core.GroupSubject(g), term); err != nil {
-			return u, err
-		}
-	}
-	return u, c.outranks(core.UserSubject(u.Email), term)
+	return u, c.outranksPerson(u, term)
 }
 
 // id is the path's {id}, if it could be one.
@@ -197,18 +240,6 @@ func (c *call) id(noun string) (string, error) {
 		return "", fmt.Errorf("%s {id}: %w", noun, core.NotFound)
 	}
 	return id, nil
-}
-
-// collect reads a whole listing.
-func collect[T any](list iter.Seq2[store.Record[T], error]) ([]T, error) {
-	var all []T
-	for rec, err := range list {
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, rec.Value)
-	}
-	return all, nil
 }
 
 func wireUser(u directory.User) api.User {
@@ -239,6 +270,9 @@ func getMe(c *call) (reply, error) {
 func changeMyPassword(c *call) (reply, error) {
 	req, err := decode[api.PasswordChange](c)
 	if err != nil {
+		return failed(err)
+	}
+	if err := c.bySignIn(); err != nil {
 		return failed(err)
 	}
 	if c.actor.Subject.Kind != core.User || !c.user.Local {
