@@ -19,21 +19,28 @@ import (
 
 func (a *app) loginCommand() *cobra.Command {
 	var server, ca string
-	var noBrowser bool
+	var noBrowser, device bool
 	c := &cobra.Command{
 		Use:   "login",
 		Short: "Sign in with a browser",
-		Long: `Signs you in with your browser, and remembers the server for the commands that follow.
+		Long: `Signs you in with your browser, and remembers the server for the commands that follow. On a machine without one, such as
+a login node that you reach by SSH, --device prints a code and an address to open anywhere else.
 
 The tokens are kept in a folder that only you can read; fleetpass logout ends the session and removes them.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			return a.login(c.Context(), server, ca, func(acc *account) { acc.signIn = browserSignIn(acc.say, !noBrowser) })
+			return a.login(c.Context(), server, ca, func(acc *account) {
+				if acc.signIn = browserSignIn(acc.say, !noBrowser); device {
+					acc.signIn = deviceSignIn(acc.say)
+				}
+			})
 		},
 	}
 	serverFlag(c, &server)
 	c.Flags().StringVar(&ca, "ca", "", "PEM `file` of the authority that signed the server's certificate, if it is a private one")
-	c.Flags().BoolVar(&noBrowser, "no-browser", false, "print the address instead of opening a browser")
+	c.Flags().BoolVar(&noBrowser, "no-browser", false, "print the address instead of opening a browser on this machine")
+	c.Flags().BoolVar(&device, "device", false, "sign in with a browser on another machine")
+	c.MarkFlagsMutuallyExclusive("no-browser", "device")
 	c.AddCommand(a.loginUserCommand())
 	return c
 }
@@ -67,7 +74,7 @@ an argument, which every user of this machine could read; scripts send it with -
 }
 
 func (a *app) login(ctx context.Context, server, ca string, how func(*account)) error {
-	ctx, cancel := context.WithTimeout(ctx, commandWithin+signInWithin)
+	ctx, cancel := context.WithTimeout(ctx, commandWithin+deviceWithin) // a browser on this machine has less
 	defer cancel()
 	acc, err := a.open(server)
 	if err != nil {

@@ -102,7 +102,8 @@ func hint(err error) string {
 // The deadlines of a run. Nothing waits for ever: kubectl, and whoever polls through it, waits for us.
 const (
 	commandWithin = time.Minute
-	signInWithin  = 3 * time.Minute // a person has to find the tab and type a password
+	signInWithin  = 3 * time.Minute  // a person has to find the tab and type a password
+	deviceWithin  = 11 * time.Minute // a person has to find another machine; the server says how long the code is good for
 )
 
 func (a *app) root() *cobra.Command {
@@ -129,7 +130,7 @@ func (a *app) root() *cobra.Command {
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
 		a.loginCommand(), a.logoutCommand(), a.whoamiCommand(), a.tokenCommand(), a.kubeconfigCommand(), a.credentialCommand(),
-		a.accessRuleCommand(), a.canICommand(), a.clusterCommand(), a.syncCommand(), a.ssoCommand(), a.storeCommand(), a.versionCommand(),
+		a.accessRuleCommand(), a.canICommand(), a.clusterCommand(), a.syncCommand(), a.ssoCommand(), a.auditCommand(), a.storeCommand(), a.versionCommand(),
 	)
 	return root
 }

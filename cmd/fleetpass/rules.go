@@ -58,6 +58,7 @@ func (f *scopeFlags) add(c *cobra.Command) {
 
 func (a *app) createRuleCommand() *cobra.Command {
 	var server, role, expires, reason string
+	var dry bool
 	var who subjectFlags
 	var where scopeFlags
 	c := &cobra.Command{
@@ -87,9 +88,17 @@ func (a *app) createRuleCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				rule, err := client.CreateAccessRule(ctx, api.AccessRuleRequest{
+				wanted := api.AccessRuleRequest{
 					SubjectID: id, SubjectType: kind, RoleID: roleID, ScopeID: scope.ID, ScopeType: scope.Type, ExpiresAt: until, Reason: reason,
-				})
+				}
+				if dry {
+					p, err := client.PreviewAccessRule(ctx, wanted)
+					if err != nil {
+						return err
+					}
+					return a.printPreview(p)
+				}
+				rule, err := client.CreateAccessRule(ctx, wanted)
 				if err != nil {
 					return err
 				}
@@ -106,6 +115,7 @@ func (a *app) createRuleCommand() *cobra.Command {
 	c.Flags().StringVar(&role, "role", "", "the `role`, by name or id")
 	c.Flags().StringVar(&expires, "expires", "", "when it ends: after a `time` such as 8h or 30d, or at 2026-12-31T18:00:00Z (default: never)")
 	c.Flags().StringVar(&reason, "reason", "", "`why`, for whoever reads the rules later")
+	dryRunFlag(c, &dry)
 	_ = c.MarkFlagRequired("role")
 	return c
 }
@@ -226,6 +236,7 @@ func (a *app) listRulesCommand() *cobra.Command {
 
 func (a *app) deleteRuleCommand() *cobra.Command {
 	var server string
+	var dry bool
 	c := &cobra.Command{
 		Use: "delete ID...", Short: "Take access back", Args: cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -238,17 +249,30 @@ func (a *app) deleteRuleCommand() *cobra.Command {
 				ids = append(ids, core.RuleID(id))
 			}
 			return a.withClient(c.Context(), server, func(ctx context.Context, _ *account, client *api.Client) error {
+				if dry {
+					return a.previewDeletions(ctx, client, ids)
+				}
+				deleted := []core.RuleID{}
+				var failed error
 				for _, id := range ids {
 					if err := client.DeleteAccessRule(ctx, id); err != nil {
-						return fmt.Errorf("rule %d: %w", id, err)
+						failed = fmt.Errorf("rule %d: %w", id, err)
+						break
 					}
-					fmt.Fprintf(a.out, "Rule %d is deleted.\n", id)
+					deleted = append(deleted, id)
 				}
-				return nil
+				printed := a.print(map[string]any{"deleted": deleted}, func(w io.Writer) {
+					for _, id := range deleted {
+						fmt.Fprintf(w, "Rule %d is deleted.\n", id)
+					}
+				})
+				return errors.Join(failed, printed)
 			})
 		},
 	}
 	serverFlag(c, &server)
+	outputFlag(a, c)
+	dryRunFlag(c, &dry)
 	return c
 }
 

@@ -20,7 +20,9 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/fleetpass/fleetpass/core"
+	"github.com/fleetpass/fleetpass/core/audit"
 	"github.com/fleetpass/fleetpass/core/org"
+	"github.com/fleetpass/fleetpass/core/store"
 	"github.com/fleetpass/fleetpass/core/sync"
 	"github.com/fleetpass/fleetpass/localdev/cluster"
 	"github.com/fleetpass/fleetpass/localdev/e2e"
@@ -151,7 +153,7 @@ func TestScripts(t *testing.T) {
 	s := newSite(t)
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script", Setup: s.setup, RequireExplicitExec: true, UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"login": login, "env-from-stdout": envFromStdout, "mode": mode, "at-once": atOnce, "give-up": s.giveUp},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"login": login, "device-login": deviceLogin, "env-from-stdout": envFromStdout, "mode": mode, "at-once": atOnce, "give-up": s.giveUp, "seal": s.seal, "tamper": s.tamper},
 		Condition: func(name string) (bool, error) {
 			if name != "stack" {
 				return false, fmt.Errorf("unknown condition %q", name)
@@ -178,6 +180,24 @@ func (s *site) giveUp(ts *testscript.TestScript, _ bool, args []string) {
 			}
 		}
 	}
+}
+
+// seal seals the audit log now.
+func (s *site) seal(ts *testscript.TestScript, _ bool, _ []string) {
+	_, _, err := audit.Seal(context.Background(), s.stack.DB, s.seed.Tenant, time.Now())
+	ts.Check(err)
+}
+
+// tamper changes a byte of the oldest sealed audit record behind everybody's back; done twice, it changes it back.
+func (s *site) tamper(ts *testscript.TestScript, _ bool, _ []string) {
+	ctx := context.Background()
+	for it, err := range s.stack.DB.List(ctx, store.Audits(s.seed.Tenant, time.Time{})) {
+		ts.Check(err)
+		it.Body[len(it.Body)/2] ^= 1
+		ts.Check(s.stack.DB.Commit(ctx, store.Put(it.Key, it.Version, it.Body)))
+		return
+	}
+	ts.Fatalf("nothing is sealed")
 }
 
 type lostMessages struct{}
