@@ -169,12 +169,18 @@ func checkURLMap(front instance) (bad []string) {
 	for _, f := range functions.Table {
 		for _, pattern := range f.Paths {
 			_, path, _ := strings.Cut(pattern, " ")
+			own := regexp.MustCompile(`\{([a-z]+)\}`).ReplaceAllString(path, "{$1=*}")
 			path = regexp.MustCompile(`\{[a-z]+\}`).ReplaceAllString(strings.TrimSuffix(path, "{$}"), "something")
 			service := text(within(matcher, "default_service"))
 			for _, r := range routes {
 				if regexp.MustCompile("^" + wild.ReplaceAllString(regexp.QuoteMeta(r.template), "[^/]+") + "$").MatchString(path) {
 					service, used[r.template] = r.service, true
 					break
+				}
+			}
+			for _, r := range routes { // a wildcard of the same function may stand before the path's own route
+				if r.template == own && r.service == service {
+					used[own] = true
 				}
 			}
 			if want := "google_compute_backend_service.function[" + f.Name + "].id"; service != want {

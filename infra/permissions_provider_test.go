@@ -22,6 +22,7 @@ type provider struct {
 	away bool // it does not answer
 	new  bool // it publishes something else than before
 	out  bool // it vouches for nobody any more
+	left bool // whoever it vouches for has left the staff, for another group
 
 	certificates [2][]byte // of its keys, before and after
 }
@@ -113,7 +114,8 @@ func (p *provider) Finish(_ context.Context, c sso.Connection, _ sso.Secrets, a 
 }
 
 func (p *provider) says(email string) sso.Assertion {
-	return sso.Assertion{Subject: email, Attributes: map[string]any{"email": email, "GROUPS": []any{"staff"}}}
+	group := map[bool]string{false: "staff", true: "alumni"}[p.left]
+	return sso.Assertion{Subject: email, Attributes: map[string]any{"email": email, "GROUPS": []any{group}}}
 }
 
 func (describing) Describe(sso.Connection, sso.Addresses, time.Time) ([]byte, error) {

@@ -151,10 +151,11 @@ func (c *cloud) signInBySAML() {
 	c.pass(2 * time.Minute)
 	c.idp.away, c.idp.new = true, true
 	c.answer(403, "corp", c.depart(browser{}, "corp"), "sam@corp.test s7 key")
-	c.idp.away = false
+	c.idp.away, c.idp.left = false, true
 	c.pass(2 * time.Minute)
 	b = browser{}
 	c.visit(b, 303, c.answer(303, "corp", c.depart(b, "corp"), "sam@corp.test s8 key"))
+	c.idp.left = false
 
 	// The provider begins: the person is asked.
 	b = browser{}
@@ -194,8 +195,9 @@ func (c *cloud) signInByOpenID() {
 		token = refresh(200, token).member("refresh_token")
 		c.idp.away = true
 		refresh(503, token)
-		c.idp.away = false
+		c.idp.away, c.idp.left = false, true
 		token = refresh(200, token).member("refresh_token")
+		c.idp.left = false
 		c.idp.out = true
 		refresh(400, token)
 		c.idp.out = false

@@ -30,7 +30,10 @@ var unreached = map[string]string{
 
 	"samlacs: item kept":      "a SAML provider cannot be asked again, so nothing is kept to ask it with",
 	"oidccallback: item used": "an OpenID provider takes each code once itself: there is no assertion to remember",
-	"token: item user-id":     "whom a provider is asked about again is here already",
+
+	"admin: item audit-seal": "the links are listed; the key of one says where to go on",
+	"evaluate: item cluster": "the rules at a scope are listed; the key of one says where to go on",
+	"evaluate: item member":  "so it is with those who may be in a group",
 
 	"kubeconfig: item scope": "whose rules they are is asked at the account; the scopes are listed",
 }
@@ -80,6 +83,9 @@ func (c *cloud) send(b browser, status int, method, path, media, body, authoriza
 	}
 	if authorization != "" {
 		r.Header.Set("Authorization", authorization)
+	}
+	for name, value := range c.headers {
+		r.Header.Set(name, value)
 	}
 	if b != nil {
 		r.Header.Set("Origin", "https://fleet.test")
@@ -205,6 +211,9 @@ func (c *cloud) tell() {
 	c.clustersFail(h)
 	c.eventsFail()
 	c.identityProviders(h)
+	c.machines(h)
+	c.devices()
+	c.conventions(h)
 	c.lives(h)
 }
 

@@ -14,7 +14,7 @@ import (
 )
 
 // holdings is what administration made, for the stories after it.
-type holdings struct{ app, secret, cluster, rsa, department, project string }
+type holdings struct{ app, secret, key, keySecret, cluster, rsa, department, project string }
 
 // admin is a fresh token of acme's administrator.
 func (c *cloud) admin() string {
@@ -85,6 +85,10 @@ func (c *cloud) administration(string) (h holdings) {
 	}
 	c.do(refused, "POST", "/groups", `{"name":"team"}`)
 	c.do(200, "GET", "/groups", "")
+	c.do(200, "GET", "/groups/team", "")
+	c.do(200, "GET", "/groups/team/members", "")
+	c.do(refused, "GET", "/groups/absent", "")
+	c.do(refused, "GET", "/groups/absent/members", "")
 	c.do(400, "GET", "/groups?x=y", "")
 	c.do(refused, "PUT", "/groups/absent/members/bob@acme.test", "")
 	c.do(204, "DELETE", "/groups/club/members/bob@acme.test", "")
@@ -112,6 +116,33 @@ func (c *cloud) administration(string) (h holdings) {
 		c.do(204, "DELETE", noun+"/"+spare, "")
 	}
 
+	// Access keys, under each of their names.
+	only := c.do(201, "POST", "/access-keys", `{"name":"only"}`).member("id")
+	c.do(204, "DELETE", "/access-keys/"+only, "")
+	for _, noun := range []string{"/user-applications", "/access-keys"} {
+		made := c.do(201, "POST", noun, `{"name":"laptop`+noun[1:]+`"}`)
+		id := made.member("clientId")
+		c.do(refused, "POST", noun, `{"name":"laptop`+noun[1:]+`"}`)
+		c.do(200, "GET", noun, "")
+		c.do(400, "GET", noun+"?x=y", "")
+		c.do(200, "GET", noun+"/"+id, "")
+		c.do(200, "PATCH", noun+"/"+id, `{"enabled":false}`)
+		c.do(200, "PATCH", noun+"/"+id, `{"enabled":true}`)
+		secret := c.do(200, "POST", noun+"/"+id+"/secret", "").member("clientSecret")
+		for _, q := range [][3]string{{"GET", "", ""}, {"PATCH", "", `{"enabled":true}`}, {"POST", "/secret", ""}, {"DELETE", "", ""}} {
+			c.do(404, q[0], noun+"/ak-absent"+q[1], q[2])
+		}
+		if h.key != "" {
+			c.do(204, "DELETE", noun+"/"+h.key, "")
+		}
+		h.key, h.keySecret = id, secret
+	}
+	spareKey := c.do(201, "POST", "/access-keys", `{"name":"spare"}`).member("id")
+	c.do(200, "GET", "/administration/access-keys", "")
+	c.do(400, "GET", "/administration/access-keys?x=y", "")
+	c.do(204, "DELETE", "/administration/access-keys/"+spareKey, "")
+	c.do(404, "DELETE", "/administration/access-keys/"+spareKey, "")
+
 	// Access.
 	const rules = "/authorization/access-rules"
 	rule := c.do(201, "POST", rules, c.rule("group", "team", 5, h.project, "project", time.Time{})).member("id")
@@ -120,7 +151,7 @@ func (c *cloud) administration(string) (h holdings) {
 		c.rule("user", "ada@acme.test", 5, h.department, "department", soon), c.rule("user", "bob@acme.test", 1, "acme", "tenant", time.Time{}),
 		c.rule("service-account", h.app, 5, h.cluster, "cluster", time.Time{}), c.rule("group", "gone", 5, "acme", "tenant", time.Time{}),
 		c.rule("user", "ada@acme.test", 5, h.rsa, "cluster", c.clock().Add(90*time.Second)), // too short for the schedule alone
-		c.rule("group", "team", 5, deep, "project", time.Time{}),
+		c.rule("group", "team", 5, deep, "project", time.Time{}), c.rule("group", "team", 5, h.department, "department", time.Time{}),
 	} {
 		c.do(201, "POST", rules, r)
 	}
@@ -158,6 +189,10 @@ func (c *cloud) administration(string) (h holdings) {
 	c.do(200, "GET", "/audit/log?limit=1", "")
 	c.do(400, "GET", "/audit/log?x=y", "")
 	c.minutes(2)
+	for _, path := range []string{"/audit/log/file", "/audit/chain", "/audit/chain/places"} { // by now something is sealed
+		c.do(200, "GET", path, "")
+		c.do(400, "GET", path+"?x=y", "")
+	}
 
 	// Those who may do little, and see little.
 	c.cold()
@@ -208,6 +243,18 @@ func (c *cloud) tokens(h holdings) {
 		c.form(401, path, "client_id", h.app, "client_secret", "wrong", "grant_type", "client_credentials")
 		c.pass(2 * time.Hour)
 	}
+	// A person's program, with an access key.
+	c.cold()
+	key := []string{"client_id", h.key, "client_secret", h.keySecret}
+	night := c.form(200, "/token", with(key, "grant_type", "client_credentials")...).member("access_token")
+	c.form(401, "/token", "client_id", h.key, "client_secret", "wrong", "grant_type", "client_credentials")
+	c.form(200, "/token", with(key, "grant_type", exchange, "subject_token", night, "subject_token_type", access, "audience", h.cluster)...)
+	c.form(200, "/introspect", with(app, "token", night)...)
+	c.call(night, 200, "GET", v1+"/me", "")
+	c.form(200, "/revoke", with(key, "token", night)...)
+	c.form(200, "/revoke", with(key, "token", "x")...)
+	c.call(night, 401, "GET", v1+"/me", "")
+
 	body := func(b string) string { return fmt.Sprintf(b, h.app, h.secret) }
 	c.send(nil, 200, "POST", "/t/acme/api/v1/token", "application/json", body(`{"grantType":"client_credentials","clientId":%q,"clientSecret":%q}`), "")
 	c.send(nil, refused, "POST", "/t/acme/api/v1/token", "application/json", body(`{"grantType":"client_credentials","clientId":%q,"clientSecret":"wrong %s"}`), "")
@@ -249,7 +296,7 @@ func (c *cloud) tokens(h holdings) {
 
 	// What every verifier reads.
 	for _, path := range []string{"/t/%s/jwks", "/t/%s/.well-known/openid-configuration", "/t/%s/.well-known/oauth-authorization-server",
-		"/.well-known/openid-configuration/t/%s", "/.well-known/oauth-authorization-server/t/%s", "/.well-known/authzen-configuration/t/%s"} {
+		"/.well-known/openid-configuration/t/%s", "/.well-known/oauth-authorization-server/t/%s", "/.well-known/authzen-configuration/t/%s", "/t/%s/.well-known/authzen-configuration"} {
 		c.cold()
 		c.visit(nil, 200, fmt.Sprintf(path, "acme"))
 		c.visit(nil, 404, fmt.Sprintf(path, "NOBODY"))
@@ -267,19 +314,26 @@ func (c *cloud) questions(h holdings) {
 		return fmt.Sprintf(`{"subject":{"type":%q,"id":%q},"action":{"name":"view"},"resource":{"type":"workloads","id":%q}}`, kind, id, scope)
 	}
 	const at = "/t/acme/access/v1/evaluation"
-	for _, bearer := range []string{c.admin(), robot} {
+	night := c.form(200, "/token", "client_id", h.key, "client_secret", h.keySecret, "grant_type", "client_credentials").member("access_token")
+	for _, bearer := range []string{c.admin(), robot, night} {
 		c.cold()
 		for _, scope := range []string{"acme", h.cluster, h.department, h.project, "absent"} {
 			for _, subject := range [][2]string{{"user", "admin@acme.test"}, {"user", "ada@acme.test"}, {"user", "nobody@acme.test"}, {"group", "team"}, {"application", h.app}} {
 				q := ask(subject[0], subject[1], scope)
 				c.call(bearer, either, "POST", at, q)
 				c.call(bearer, either, "POST", at+"s", `{"evaluations":[`+q+","+q+`]}`)
+				for _, what := range []string{"subject", "resource", "action"} {
+					c.call(bearer, either, "POST", "/t/acme/access/v1/search/"+what, q)
+				}
 			}
 		}
 		c.call(bearer, 200, "POST", at, ask("application", h.app, h.cluster))
 		c.call(bearer, 200, "POST", at+"s", `{"evaluations":[`+ask("application", h.app, h.cluster)+`]}`)
 		c.call(bearer, 400, "POST", at, `{}`)
 		c.call(bearer, 400, "POST", at+"s", `{}`)
+		for _, what := range []string{"subject", "resource", "action"} {
+			c.call(bearer, 400, "POST", "/t/acme/access/v1/search/"+what, `{}`)
+		}
 		c.call(bearer, 200, "GET", v1+"/kubeconfig", "")
 		c.call(bearer, 400, "GET", v1+"/kubeconfig?x=y", "")
 	}

@@ -141,5 +141,6 @@ func wire(getenv func(string) string, recorder *trace.Telemetry) (*functions.Sys
 	c.Dial, c.Telemetry = kubernetes.Dial, recorder
 	out := outbound.New(c.Outbound)
 	c.Providers = map[sso.Kind]sso.Provider{sso.SAML: saml.New(out), sso.OIDC: oidc.New(out), sso.OpenShift: openshift.New(out)}
+	c.Issuers = oidc.NewIssuers(out)
 	return functions.New(c)
 }
