@@ -312,6 +312,7 @@ func TestRealCluster(t *testing.T) {
 	t.Run("names", func(t *testing.T) { testNames(t, s, vision) })
 	t.Run("nothing holds back a removal", func(t *testing.T) { testRemovals(t, s) })
 	t.Run("late writers", func(t *testing.T) { testLate(t, s, vision) })
+	t.Run("previews", func(t *testing.T) { testPreviews(t, s) })
 	t.Run("leaving", func(t *testing.T) {
 		_, err := s.api.Kubectl(ctx, "label", "clusterrole", "view", kube.LabelManagedBy+"=someone-else")
 		must(t, err)

@@ -3,11 +3,14 @@ package parts
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"math/big"
 	"net"
 	"net/http"
 	"os/exec"
+	"strconv"
 	"sync"
 	"time"
 )
@@ -58,15 +61,20 @@ func await(ctx context.Context, address string, good func(status int) bool, ende
 	}
 }
 
-// FreePort returns a port of 127.0.0.1 that nothing listens on at the moment.
+// FreePort returns a port of 127.0.0.1 that nothing listens on at the moment. It is below those that systems give out by
+// themselves, to listeners at port 0 and to connections: one of them could have it before its program listens.
 func FreePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+	for range 100 {
+		n, err := rand.Int(rand.Reader, big.NewInt(10_000))
+		if err != nil {
+			return "", err
+		}
+		port := strconv.FormatInt(20_000+n.Int64(), 10)
+		if l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", port)); err == nil {
+			return port, l.Close()
+		}
 	}
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	return port, err
+	return "", errors.New("no free port between 20000 and 30000")
 }
 
 // lastBytes keeps the end of what a program says.

@@ -14,16 +14,17 @@ import (
 	"github.com/fleetpass/fleetpass/core"
 	"github.com/fleetpass/fleetpass/core/outbound"
 	"github.com/fleetpass/fleetpass/core/sso"
+	"github.com/fleetpass/fleetpass/core/trust"
 	"github.com/fleetpass/fleetpass/localdev/idp"
 )
 
 // loopback is where everything is on one machine.
 var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 
-// providers speaks to identity providers on this machine and beyond.
-func providers(p outbound.Policy) map[sso.Kind]sso.Provider {
+// providers speaks to identity providers, and to issuers that tenants trust, on this machine and beyond.
+func providers(p outbound.Policy) (map[sso.Kind]sso.Provider, trust.Verifier) {
 	client := outbound.New(p)
-	return map[sso.Kind]sso.Provider{sso.SAML: saml.New(client), sso.OIDC: oidc.New(client), sso.OpenShift: openshift.New(client)}
+	return map[sso.Kind]sso.Provider{sso.SAML: saml.New(client), sso.OIDC: oidc.New(client), sso.OpenShift: openshift.New(client)}, oidc.NewIssuers(client)
 }
 
 // serveIDP serves an identity provider beside the system: over HTTPS, where the system reads what it publishes, and over plain

@@ -156,7 +156,7 @@ func New(o Options) (_ *Stack, err error) {
 		Telemetry: telemetry.Recorder(), Dial: kubernetes.Dial, Base: "https://localhost:" + port(doors.https), BrowserBase: "http://localhost:" + port(doors.http), IssuerCA: string(ca.PEM),
 		Now: o.Now, Log: s.log, Outbound: outboundPolicy(o.Ports, doors.idpHTTPS),
 	}
-	c.Providers = providers(c.Outbound)
+	c.Providers, c.Issuers = providers(c.Outbound)
 	if o.Apart {
 		c.BrowserBase = c.Base
 	}
