@@ -53,8 +53,8 @@ const (
 	MaxKeyLife     = 366 * 24 * time.Hour
 
 	// ProviderWord is for how long after a person's last sign-in at an identity provider, or its last word about them at a
-	// refresh (one that speaks of their groups, too: see Said.Partial), their access keys work. Without it somebody who left the company would stay as long as their keys do: many
-	// providers tell nobody that a person has gone.
+	// refresh (one that speaks of their groups, too: see Said.Partial), their access keys work. Without it somebody who left
+	// the company would stay as long as their keys do: many providers tell nobody that a person has gone.
 	ProviderWord = 30 * 24 * time.Hour
 )
 
@@ -399,13 +399,7 @@ func (s *Service) KeySeen(ctx context.Context, rec store.Record[AccessKey]) erro
 	}
 	rec.Value.LastUsed = now
 	op, err := AccessKeys.Put(rec.Key, rec.Version, rec.Value)
-	if err != nil {
-		return err
-	}
-	if err := s.DB.Commit(ctx, op); err != nil && !errors.Is(err, core.Conflict) {
-		return err
-	}
-	return nil
+	return s.noted(ctx, op, err)
 }
 
 func (o *ops) tellKey(t core.TenantID, now time.Time, actor core.Actor, k AccessKey, a audit.Action, change string) {

@@ -312,13 +312,18 @@ func (s *Service) Seen(ctx context.Context, rec store.Record[Application]) error
 	}
 	rec.Value.LastLogin = now
 	op, err := Applications.Put(rec.Key, rec.Version, rec.Value)
-	if err != nil {
-		return err
+	return s.noted(ctx, op, err)
+}
+
+// noted commits what may as well be noted another time: a record that changed meanwhile is left alone.
+func (s *Service) noted(ctx context.Context, op store.Op, err error) error {
+	if err == nil {
+		err = s.DB.Commit(ctx, op)
 	}
-	if err := s.DB.Commit(ctx, op); err != nil && !errors.Is(err, core.Conflict) {
-		return err
+	if errors.Is(err, core.Conflict) {
+		return nil
 	}
-	return nil
+	return err
 }
 
 // Applications is every application of a tenant, by client id.

@@ -2,7 +2,6 @@ package admin
 
 import (
 	"fmt"
-	"iter"
 	"time"
 
 	"github.com/fleetpass/fleetpass/core"
@@ -100,17 +99,7 @@ func listAccessKeys(c *call) (reply, error) {
 }
 
 func listAllAccessKeys(c *call) (reply, error) {
-	l, err := readListing(c, accessKeyTable)
-	if err != nil {
-		return failed(err)
-	}
-	found, err := l.page(ranges([]store.Range{store.AccessKeys(c.tenant)}, records(func(r store.Range) iter.Seq2[store.Record[directory.AccessKey], error] {
-		return directory.AccessKeys.List(c.ctx, c.DB, r)
-	})))
-	if err != nil {
-		return failed(err)
-	}
-	return answer(found, wireAccessKey)
+	return listOf(c, accessKeyTable, store.AccessKeys(c.tenant), wireAccessKey)
 }
 
 func getAccessKey(c *call) (reply, error) {

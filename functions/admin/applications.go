@@ -1,7 +1,6 @@
 package admin
 
 import (
-	"iter"
 	"strings"
 	"time"
 
@@ -62,17 +61,7 @@ var applicationTable = table[directory.Application]{
 }
 
 func listApplications(c *call) (reply, error) {
-	l, err := readListing(c, applicationTable)
-	if err != nil {
-		return failed(err)
-	}
-	found, err := l.page(ranges([]store.Range{store.Applications(c.tenant)}, records(func(r store.Range) iter.Seq2[store.Record[directory.Application], error] {
-		return directory.Applications.List(c.ctx, c.DB, r)
-	})))
-	if err != nil {
-		return failed(err)
-	}
-	return answer(found, wireApplication)
+	return listOf(c, applicationTable, store.Applications(c.tenant), wireApplication)
 }
 
 func getApplication(c *call) (reply, error) {

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"iter"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -49,17 +48,7 @@ var issuerTable = table[trust.Issuer]{
 }
 
 func listIssuers(c *call) (reply, error) {
-	l, err := readListing(c, issuerTable)
-	if err != nil {
-		return failed(err)
-	}
-	found, err := l.page(ranges([]store.Range{store.TrustedIssuers(c.tenant)}, records(func(r store.Range) iter.Seq2[store.Record[trust.Issuer], error] {
-		return trust.Issuers.List(c.ctx, c.DB, r)
-	})))
-	if err != nil {
-		return failed(err)
-	}
-	return answer(found, wireIssuer)
+	return listOf(c, issuerTable, store.TrustedIssuers(c.tenant), wireIssuer)
 }
 
 func getIssuer(c *call) (reply, error) {

@@ -446,3 +446,18 @@ func readPosition(s string, bound [8]byte) (at position, err error) {
 	at.place = string(b)
 	return at, nil
 }
+
+// listOf answers with a page of the records of a range.
+func listOf[T, W any](c *call, t table[T], r store.Range, wire func(T) W) (reply, error) {
+	l, err := readListing(c, t)
+	if err != nil {
+		return failed(err)
+	}
+	f, err := l.page(ranges([]store.Range{r}, records(func(r store.Range) iter.Seq2[store.Record[T], error] {
+		return store.Table[T]{}.List(c.ctx, c.DB, r)
+	})))
+	if err != nil {
+		return failed(err)
+	}
+	return answer(f, wire)
+}
